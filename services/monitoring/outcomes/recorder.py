@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 
 from services.monitoring.database.facts import Facts
 from services.monitoring.metrics import Metrics
-from services.monitoring.outcomes.records import Outcome, StorageError
+from services.monitoring.outcomes.records import Outcome, Recorded, StorageError
 from services.monitoring.outcomes.store import OutcomeStore
 from services.monitoring.ports import Log
 
@@ -26,7 +26,7 @@ class Recorder:
         self._log = log
         self._wall = wall
 
-    async def record(self, tenant: str, outcomes: Sequence[Outcome]) -> None:
+    async def record(self, tenant: str, outcomes: Sequence[Outcome]) -> Recorded:
         """Stores all of them. Raises StorageError, OutcomeError: none was."""
         try:
             recorded = await self._facts.run(self._store.record, tenant, outcomes, self._wall())
@@ -34,9 +34,10 @@ class Recorder:
             self._metrics.refused.inc(len(outcomes))
             raise
         self._metrics.outcomes.inc(recorded.new)
-        self._metrics.unmatched.inc(recorded.unmatched)
+        self._metrics.unmatched.inc(recorded.unknown)
         self._metrics.repeated.inc(recorded.repeated)
         self._metrics.contradictions.inc(recorded.contradictory)
+        return recorded
 
     async def sweep_always(self, days: float, max_rows: int) -> None:
         """Removes what is too old or too much, until cancelled."""

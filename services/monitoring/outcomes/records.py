@@ -25,12 +25,12 @@ class Outcome:
 
 @dataclass(frozen=True, slots=True)
 class Recorded:
-    """What became of outcomes. `new`: those that were not there yet; `unmatched`: those of them whose prediction is not known;
+    """What became of outcomes. `new`: those that were not there yet; `unknown`: of all, those without a record of their prediction;
     `repeated`: those that were there with the same value; `contradictory`: with another value, which is kept apart and not
     taken."""
 
     new: int
-    unmatched: int
+    unknown: int
     repeated: int = 0
     contradictory: int = 0
 

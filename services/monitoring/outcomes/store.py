@@ -121,7 +121,12 @@ class OutcomeStore:
 
 def _record(connection: sa.Connection, tenant: str, outcomes: Sequence[Outcome], now: float) -> Recorded:
     take_turn(connection, "outcomes")
-    _check(connection, tenant, outcomes)
+    requests = sorted({o.request_id for o in outcomes})
+    found = sa.select(_P.request_id, _P.row, _P.labels).where(
+        _P.tenant == tenant, _P.request_id.in_(requests)
+    )
+    known = {(request, row): labels for request, row, labels in connection.execute(found)}
+    _check(known, outcomes)
     last = newest(connection, OUTCOMES)
     first: dict[_Place, Outcome] = {}
     for o in outcomes:
@@ -129,32 +134,24 @@ def _record(connection: sa.Connection, tenant: str, outcomes: Sequence[Outcome],
     added = insert(connection, OUTCOMES).on_conflict_do_nothing().returning(_O.request_id, _O.row, _O.name)
     rows = [_row(tenant, o, now) | {"label": int(o.label), "time": o.time} for o in first.values()]
     new = {tuple(place) for place in connection.execute(added, rows)} if rows else set()
-    values = _values(connection, tenant, sorted({o.request_id for o in outcomes}))
+    values = _values(connection, tenant, requests)
     old = [o for o in outcomes if first[_place(o)] is not o or _place(o) not in new]
     differ = [_row(tenant, o, now) for o in old if values[_place(o)] != o.value]
     if differ:
-        known = newest(connection, CONTRADICTIONS)
+        before = newest(connection, CONTRADICTIONS)
         connection.execute(sa.insert(CONTRADICTIONS), differ)
-        contradict(connection, CONTRADICTIONS.c.id > known)
-    matched = connection.scalar(
-        sa.select(sa.func.count()).where(_O.id > last, sa.exists().where(_same_row(OUTCOMES)))
-    )
+        contradict(connection, CONTRADICTIONS.c.id > before)
     judge(connection, _O.id > last, now)
-    return Recorded(len(new), len(new) - (matched or 0), len(old) - len(differ), len(differ))
+    unknown = sum((o.request_id, o.row) not in known for o in outcomes)
+    return Recorded(len(new), unknown, len(old) - len(differ), len(differ))
 
 
-def _check(connection: sa.Connection, tenant: str, outcomes: Sequence[Outcome]) -> None:
-    """Raises OutcomeError: of an output that is a truth value or a whole number, it is neither."""
-    odd = {_place(o): number for number, o in enumerate(outcomes) if not o.value.is_integer()}
-    if not odd:
-        return
-    found = sa.select(_P.request_id, _P.row, _P.labels)
-    found = found.where(_P.tenant == tenant, _P.request_id.in_({request for request, _, _ in odd}))
-    for request, row, labels in connection.execute(found):
-        for name in json.loads(labels):
-            if (number := odd.get((request, row, name))) is not None:
-                said = f"outcomes[{number}].number: {name} is a truth value or a whole number"
-                raise OutcomeError(f"{said}, and {outcomes[number].value:g} is neither")
+def _check(known: Mapping[tuple[str, int], str], outcomes: Sequence[Outcome]) -> None:
+    """Raises OutcomeError: of an output that is a truth value or a whole number, it is neither. `known`: labels of predictions."""
+    for number, o in enumerate(outcomes):
+        if not o.value.is_integer() and o.name in json.loads(known.get((o.request_id, o.row), "{}")):
+            said = f"outcomes[{number}].number: {o.name} is a truth value or a whole number"
+            raise OutcomeError(f"{said}, and {o.value:g} is neither")
 
 
 def _place(o: Outcome) -> _Place:

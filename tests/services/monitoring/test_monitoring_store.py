@@ -137,7 +137,7 @@ def test_the_newest_rows_stay_of_too_many(
     # Others are many, and push none of those out that are compared.
     made(facts, *(f"s{i}" for i in range(50)), chosen=Chosen.ALONE)
     assert store.sweep(0.0, 40) == 60 + 10
-    assert store.record("acme", [outcome("r60"), outcome("r59")], NOW) == Recorded(1, 1, repeated=1)
+    assert store.record("acme", [outcome("r60"), outcome("r59")], NOW) == Recorded(1, 2, repeated=1)
     assert store.drawn("flights") == [("r99", "live")]
     assert store.sweep(0.0, 41) == 0
     assert store.sweep(0.0, 0) == 82
@@ -157,7 +157,7 @@ def test_what_can_not_be_of_an_output_is_refused_with_all_of_its_call(
 
 def test_within_a_call_the_first_value_stays(store: OutcomeStore) -> None:
     same = [outcome("a"), outcome("a", 0.0), outcome("a"), outcome("b")]
-    assert store.record("acme", same, NOW) == Recorded(2, 2, 1, 1)
+    assert store.record("acme", same, NOW) == Recorded(2, 4, 1, 1)
     assert [o.value for o in store.of_request("acme", "a")] == [1.0]
 
 
