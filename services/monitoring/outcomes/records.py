@@ -25,7 +25,7 @@ class Outcome:
 
 @dataclass(frozen=True, slots=True)
 class Recorded:
-    """What became of outcomes. `new`: those that were not there yet; `unknown`: of all, those without a record of their prediction;
+    """What became of outcomes. `new`: those that were not there yet; `unknown`: of all, those whose prediction has no record;
     `repeated`: those that were there with the same value; `contradictory`: with another value, which is kept apart and not
     taken."""
 

@@ -147,7 +147,7 @@ def _record(connection: sa.Connection, tenant: str, outcomes: Sequence[Outcome],
 
 
 def _check(known: Mapping[tuple[str, int], str], outcomes: Sequence[Outcome]) -> None:
-    """Raises OutcomeError: of an output that is a truth value or a whole number, it is neither. `known`: labels of predictions."""
+    """Raises OutcomeError: of an output that is a truth value or a whole number, it is neither. `known`: labels."""
     for number, o in enumerate(outcomes):
         if not o.value.is_integer() and o.name in json.loads(known.get((o.request_id, o.row), "{}")):
             said = f"outcomes[{number}].number: {o.name} is a truth value or a whole number"

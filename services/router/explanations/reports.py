@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -30,14 +29,12 @@ class Report:
 
 @dataclass(slots=True)
 class Counts:
-    """How many predictions of each pipeline had to be explained, and what explaining took, by tenant and pipeline, with how
-    many explanations it was for."""
+    """What explaining took, by tenant and pipeline, with how many explanations it was for."""
 
-    demanded: Counter[str] = field(default_factory=Counter)
     took: dict[tuple[str, str], tuple[int, Took]] = field(default_factory=dict)
 
     def __bool__(self) -> bool:
-        return bool(self.demanded or self.took)
+        return bool(self.took)
 
     def add(self, tenant: str, pipeline: str, took: Took) -> None:
         who = (tenant, pipeline)
@@ -51,17 +48,12 @@ class Counts:
 
 
 class Reports:
-    """`lane` None: there is nobody to tell, so nothing needs to be explained."""
+    """`lane` None: there is nobody to tell."""
 
     def __init__(self, lane: Lane[Explained] | None) -> None:
         self._lane = lane
         self._counts = Counts()
         self._number = 0
-
-    @property
-    def wanted(self) -> bool:
-        """Whether somebody takes them."""
-        return self._lane is not None
 
     def worked(self, tenant: str, pipeline: str, took: Took) -> None:
         """Explaining a row of this tenant took so much, whatever came out."""
@@ -69,14 +61,8 @@ class Reports:
             self._counts.add(tenant, pipeline, took)
             self._lane.queue.came.set()
 
-    def demanded(self, pipeline: str, rows: int) -> None:
-        """So many predictions were answered that must be explained."""
-        if self._lane is not None:
-            self._counts.demanded[pipeline] += rows
-            self._lane.queue.came.set()
-
     def add(self, explained: Explained) -> None:
-        """One of them was explained."""
+        """A stored prediction was explained."""
         if self._lane is not None:
             self._lane.append(explained, 1, _BYTES + _COLUMN_BYTES * len(explained.subject.players))
 

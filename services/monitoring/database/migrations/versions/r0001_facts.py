@@ -136,8 +136,6 @@ def _explanations() -> None:
     op.create_index("explanations_by_age", "explanations", ["stored"])
     op.create_index("explanations_by_pipeline", "explanations", ["pipeline", "stored"])
     _keyed("forgotten", ("id",), *_blobs("id"), *_reals("time"))
-    day = [*_texts("pipeline"), *_numbers("day", "predictions", "explained")]
-    _keyed("coverage", ("pipeline", "day"), *day)
     _keyed("counted", ("id",), *_blobs("id"), *_reals("time"))
 
 
