@@ -1,4 +1,4 @@
-"""python -m load COMMAND: the figures of load/RESULTS.md and load/HISTORY.md come from these, or from studies that are no more.
+"""python -m load COMMAND: the figures of load/RESULTS.md come from these, or from studies that are no more.
 
 targets    the first page of load/RESULTS.md: each target of issue 22, measured
 open       open loop at given rates (Poisson arrivals; latency counted from when a request was due)
