@@ -154,7 +154,7 @@ class Outcome:
 
 @dataclass(frozen=True, slots=True)
 class OutcomeCounts:
-    """`stored`: outcomes that are stored now; `unknown`: those of them of whose prediction there is no record, at least not yet."""
+    """`stored`: outcomes that are stored now; `unknown`: those of them whose prediction has no record, at least not yet."""
 
     stored: int
     unknown: int

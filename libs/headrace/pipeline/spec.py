@@ -81,8 +81,8 @@ class Objectives:
 
 @dataclass(frozen=True, slots=True)
 class ExplanationRule:
-    """How predictions are explained. `coverage`: the share of those with stored events that must be. `output`: what columns contribute to. `base`: values
-    of the base row by column, where the document says them."""
+    """How predictions are explained. `coverage`: the share of stored ones that must be. `output`: what columns contribute to.
+    `base`: values of the base row by column, where the document says them."""
 
     coverage: float
     output: str
