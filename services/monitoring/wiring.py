@@ -40,7 +40,6 @@ from services.monitoring.intake.answered import Answered
 from services.monitoring.intake.servicer import FactsServicer
 from services.monitoring.metrics import Metrics
 from services.monitoring.objectives import ReleaseObjectives
-from services.monitoring.outcomes.judged_keys import JudgedKeys
 from services.monitoring.outcomes.recorder import Recorder
 from services.monitoring.outcomes.records import Judged
 from services.monitoring.outcomes.store import OutcomeStore
@@ -194,12 +193,12 @@ async def _analysing(
     loop = asyncio.get_running_loop()
     lease = ControlLease(records, f"{socket.gethostname()}/{os.getpid()}")
     releases = RecordReleases(records)
-    keys = JudgedKeys(outcomes.judgements)
     promises = ReleaseObjectives(releases, ticks, time.monotonic)
     async with background.threads(_THREADS, "rollouts") as threads:
 
         async def judged(pipeline: str, since: int, by_key: bool) -> Mapping[tuple[int, str], Judged]:
-            return await facts.run(keys if by_key else outcomes.judged, pipeline, since)
+            counts = outcomes.judged_keys if by_key else outcomes.judged
+            return await facts.run(counts, pipeline, since)
 
         async def read_out(pipeline: str) -> tuple[Experiment, ReadOut] | None:
             history = await loop.run_in_executor(threads, releases.history, pipeline)

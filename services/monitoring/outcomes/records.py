@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import NamedTuple
 
 # An outcome of this name says by itself whether the prediction was wrong.
 WRONG = "wrong"
@@ -41,16 +40,6 @@ class Judged:
 
     rows: int
     wrong: int
-
-
-class Judgement(NamedTuple):
-    """One judged prediction of a row with a sticky value. `id`: rises with each; `key`: the value's hash."""
-
-    id: int
-    release: int
-    arm: str
-    key: int
-    wrong: bool
 
 
 class OutcomeError(Exception):

@@ -12,7 +12,7 @@ from services.monitoring.accuracy.delays import bucket
 from services.monitoring.accuracy.records import Chosen
 from services.monitoring.database.columns import add_sums, insert, newest, remove_oldest, take_turn
 from services.monitoring.database.facts import Facts
-from services.monitoring.outcomes.records import WRONG, Judged, Judgement, Outcome, OutcomeError, Recorded
+from services.monitoring.outcomes.records import WRONG, Judged, Outcome, OutcomeError, Recorded
 from services.monitoring.outcomes.tables import (
     CONTRADICTIONS,
     JUDGEMENTS,
@@ -52,6 +52,17 @@ class OutcomeStore:
         found = found.where(_M.pipeline == pipeline, _M.release >= since, _M.chosen != Chosen.BY_RULE)
         return {(release, arm): Judged(count, wrong) for release, arm, count, wrong in self._rows(found)}
 
+    def judged_keys(self, pipeline: str, since: int) -> dict[tuple[int, str], Judged]:
+        """As `judged`, of rows whose sticky value had not been wrong before in any arm. So a customer whom no model understands
+        counts once, and not again when a growing weight moves it to the canary; as `errors` are counted."""
+        c = JUDGEMENTS.c
+        found = sa.select(c.release, c.arm, sa.func.count(), sa.cast(sa.func.sum(c.wrong), c.wrong.type))
+        found = found.where(c.pipeline == pipeline, c.release >= since, c.wrong_before < since)
+        return {
+            (release, arm): Judged(count, wrong)
+            for release, arm, count, wrong in self._rows(found.group_by(c.release, c.arm))
+        }
+
     def by_version(self) -> dict[tuple[str, str, str], Judged]:
         """(pipeline, arm, version) → predictions that were judged, over all releases in which it ran there: of the newest 256,
         the newest last. Never falls."""
@@ -61,16 +72,6 @@ class OutcomeStore:
             (pipeline, arm, version): Judged(count, wrong)
             for pipeline, arm, version, count, wrong in reversed(rows)
         }
-
-    def judgements(self, pipeline: str, since: int, after: int, most: int) -> list[Judgement]:
-        """Judged predictions of rows with a sticky value, of the releases from number `since` on, in the order in which they were
-        judged: those after the id `after`, at most `most`."""
-        c = JUDGEMENTS.c
-        found = sa.select(c.id, c.release, c.arm, c.key, c.wrong).order_by(c.id).limit(most)
-        found = found.where(c.pipeline == pipeline, c.id > after, c.release >= since)
-        return [
-            Judgement(i, release, arm, key, bool(wrong)) for i, release, arm, key, wrong in self._rows(found)
-        ]
 
     def drawn(self, pipeline: str, since: int = 0) -> list[tuple[object, str]]:
         """(unit, arm) of each row that is kept and that chance sent to its arm; the unit is the sticky value's hash, else the
@@ -220,7 +221,7 @@ def judge(connection: sa.Connection, which: sa.ColumnElement[bool], now: float) 
         late.setdefault((made_by, start, bucket(row["received"] - row["time"])), [0])[0] += 1
         if row["key"] is not None:
             arm = {name: row[name] for name in ("pipeline", "release", "arm", "key")}
-            judgements.append(arm | {"wrong": int(wrong), "received": now})
+            judgements.append(arm | {"wrong": int(wrong), "wrong_before": -1, "received": now})
     if not judged:
         return
     update = sa.update(PREDICTIONS).where(_P.id == sa.bindparam("of")).values(judged=sa.bindparam("wrong"))
@@ -231,7 +232,13 @@ def judge(connection: sa.Connection, which: sa.ColumnElement[bool], now: float) 
     add_sums(connection, WINDOWS, WINDOW, ("labelled", "wrong"), windows)
     add_sums(connection, LABEL_DELAYS, (*WINDOW, "bucket"), ("count",), late)
     if judgements:
+        last = newest(connection, JUDGEMENTS)
         connection.execute(sa.insert(JUDGEMENTS), judgements)
+        new, old = JUDGEMENTS.c, JUDGEMENTS.alias().c
+        before = sa.select(sa.func.max(old.release)).where(old.pipeline == new.pipeline, old.key == new.key)
+        before = before.where(old.wrong == 1, old.id < new.id)
+        noted = sa.func.coalesce(before.scalar_subquery(), -1)
+        connection.execute(sa.update(JUDGEMENTS).where(new.id > last).values(wrong_before=noted))
 
 
 def _says_wrong(labels: str, name: str, value: float) -> bool | None:

@@ -94,9 +94,10 @@ def _events() -> None:
 def _outcomes() -> None:
     outcome = [*_texts("tenant", "request_id", "name"), *_numbers("row", "label")]
     _numbered("outcomes", *outcome, *_reals("value", "time", "received"), unique=(*_ROW, "name"))
-    judged = [*_texts("pipeline", "arm"), *_numbers("release", "key", "wrong")]
+    judged = [*_texts("pipeline", "arm"), *_numbers("release", "key", "wrong", "wrong_before")]
     _numbered("judgements", *judged, *_reals("received"))
-    op.create_index("judgements_by_pipeline", "judgements", ["pipeline", "id"])
+    op.create_index("judgements_by_release", "judgements", ["pipeline", "release"])
+    op.create_index("judgements_by_key", "judgements", ["pipeline", "key"])
     contradiction = [*_texts("tenant", "request_id", "name"), *_numbers("row")]
     _numbered("contradictions", *contradiction, *_reals("value", "received"))
 
