@@ -9,6 +9,7 @@ import time
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 
 from headrace.analysis import ReadOut
 from headrace.api.monitoring.v1 import facts_pb2, monitoring_pb2
@@ -19,6 +20,7 @@ from headrace.releases import Experiment, Release
 from headrace.releases.of_records import RecordReleases
 from headrace.resources.service import control_client
 from headrace.ticks import LATENCY_EDGES_S
+from services.monitoring import periodic
 from services.monitoring.accuracy.store import AccuracyStore
 from services.monitoring.accuracy.wiring import telling_accuracy
 from services.monitoring.alerts.wiring import watching_alerts
@@ -65,13 +67,14 @@ async def build(settings: MonitoringConfig, runtime: Runtime) -> AsyncIterator[S
     metrics.routers.set_function(ticks.routers)
     facts = Facts(settings.database, metrics.failing, log)
     store, judged = OutcomeStore(facts), AccuracyStore(facts, settings.accuracy.window_s)
-    recorder = Recorder(facts, store, metrics, log, _WALL)
+    recorder = Recorder(facts, store, metrics, _WALL)
     retention = settings.retention
-    sweeps = recorder.sweep_always(retention.days, retention.max_rows)
+    sweep = partial(recorder.sweep, retention.days, retention.max_rows)
     analysers = AsyncExitStack()
     services = monitoring_pb2.DESCRIPTOR.services_by_name
     try:
-        await analysers.enter_async_context(background.running(sweeps, "removal of old outcomes", log))
+        removal = periodic.sweeps(sweep, "removal of old outcomes", log)
+        await analysers.enter_async_context(background.running(removal, "removal of old outcomes", log))
         records = await analysers.enter_async_context(_records(settings, runtime))
         tell_deployments(settings.deployments, runtime)
         eyes = await _eyes(analysers, settings, records, runtime, ticks, facts, store, judged)

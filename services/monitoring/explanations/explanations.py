@@ -23,9 +23,8 @@ from services.monitoring.explanations.settings import ExplanationStorage
 from services.monitoring.explanations.store import ExplanationStore
 from services.monitoring.outcomes.records import WRONG, StorageError
 from services.monitoring.outcomes.store import OutcomeStore
-from services.monitoring.ports import Log
 
-_DAY_S, _SWEEP_S = 86_400.0, 60.0
+_DAY_S = 86_400.0
 # More pipelines than anybody has; labels of metrics are bounded by it.
 _MOST_PIPELINES = 200
 
@@ -41,7 +40,6 @@ class Explanations:
         outcomes: OutcomeStore,
         metrics: ExplanationMetrics,
         wall: Callable[[], float],
-        log: Log,
     ) -> None:
         self._store = store
         self._reception = reception
@@ -49,7 +47,6 @@ class Explanations:
         self._outcomes = outcomes
         self._metrics = metrics
         self._wall = wall
-        self._log = log
         self._missing = MissingExplanations(store, wall)
         self._lock = asyncio.Lock()
         # What routers have demanded, by pipeline and revision; and the pipelines that have metrics.
@@ -120,20 +117,10 @@ class Explanations:
         wrong = bias.wrong_of(predictions, outcomes, WRONG)
         return bias.slices(predictions, wrong, contributions, least), predictions, output
 
-    async def sweep_every(self, settings: ExplanationStorage) -> None:
-        """Removes what is too old or too much, until cancelled."""
-        while True:
-            await asyncio.sleep(_SWEEP_S)
-            oldest = self._wall() - settings.days * _DAY_S
-            try:
-                self._metrics.swept.inc(await self._facts.run(self._store.sweep, oldest, settings.max_rows))
-                await self._measure()
-            except StorageError:
-                continue  # said by the database
-            except Exception as error:  # noqa: BLE001 - the loop must go on
-                self._log.error("old explanations not removed", error=f"{type(error).__name__}: {error}")
-
-    async def _measure(self) -> None:
+    async def sweep(self, settings: ExplanationStorage) -> None:
+        """Removes what is too old or too much, and measures the coverage. Raises StorageError."""
+        oldest = self._wall() - settings.days * _DAY_S
+        self._metrics.swept.inc(await self._facts.run(self._store.sweep, oldest, settings.max_rows))
         for found in await self.coverage():
             if self._labelled(found.pipeline):
                 self._metrics.coverage.labels(found.pipeline).set(found.share)

@@ -17,6 +17,7 @@ from services.monitoring.explanations.servicer import ExplanationsServicer
 from services.monitoring.explanations.settings import ExplanationStorage
 from services.monitoring.explanations.store import ExplanationStore
 from services.monitoring.outcomes.store import OutcomeStore
+from services.monitoring.periodic import sweeps
 
 _WALL = time.time  # noqa: TID251 - explanations are kept by date
 
@@ -32,7 +33,8 @@ async def explanations(
 ) -> AsyncIterator[tuple[Service, Explanations]]:
     """The service, and what the console shows."""
     log, metrics = runtime.telemetry.log, runtime.telemetry.once(ExplanationMetrics)
-    made = Explanations(store, reception, facts, outcomes, metrics, _WALL, log)
+    made = Explanations(store, reception, facts, outcomes, metrics, _WALL)
+    name = "removal of old explanations"
     descriptor = explanations_pb2.DESCRIPTOR.services_by_name["ExplanationsService"]
-    async with running(made.sweep_every(settings), "removal of old explanations", log):
+    async with running(sweeps(lambda: made.sweep(settings), name, log), name, log):
         yield Service(descriptor, ExplanationsServicer(made)), made

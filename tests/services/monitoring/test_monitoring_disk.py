@@ -99,7 +99,7 @@ async def test_predictions_wait_while_the_disk_is_full(tmp_path: Path) -> None:
     with tiny_disk(tmp_path) as folder, closing(facts_at(folder / "o", log)) as facts:
         metrics, store = AccuracyMetrics(CollectorRegistry()), AccuracyStore(facts, 3600.0)
         observer = PredictionObserver(Allowance(1.0, 1), lambda *_: None, metrics.left_out.inc)
-        keeper = AccuracyKeeper(AccuracySettings(), observer, store, facts, metrics, log, lambda: NOW)
+        keeper = AccuracyKeeper(AccuracySettings(), observer, store, facts, metrics, lambda: NOW)
         filler = fill(folder, "filler")
         observer.observe_group(answered([1]), NOW)
         with pytest.raises(StorageError):
