@@ -20,7 +20,6 @@ from headrace.releases import Experiment, Release
 from headrace.releases.of_records import RecordReleases
 from headrace.resources.service import control_client
 from headrace.ticks import LATENCY_EDGES_S
-from services.monitoring import periodic
 from services.monitoring.accuracy.store import AccuracyStore
 from services.monitoring.accuracy.wiring import telling_accuracy
 from services.monitoring.alerts.wiring import watching_alerts
@@ -29,6 +28,7 @@ from services.monitoring.console.panels.freshness import Freshness
 from services.monitoring.console.ports import ConsoleSources
 from services.monitoring.console.wiring import serving_console
 from services.monitoring.cost.wiring import counting_cost
+from services.monitoring.database import periodic
 from services.monitoring.database.facts import Facts
 from services.monitoring.deployments import tell_deployments
 from services.monitoring.drift.wiring import drift_of

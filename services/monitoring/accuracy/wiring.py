@@ -18,8 +18,8 @@ from services.monitoring.accuracy.servicer import AccuracyServicer
 from services.monitoring.accuracy.settings import AccuracySettings
 from services.monitoring.accuracy.store import AccuracyStore
 from services.monitoring.database.facts import Facts
+from services.monitoring.database.periodic import attempt, every, sweeps
 from services.monitoring.events.allowance import Allowance
-from services.monitoring.periodic import attempt, every, sweeps
 
 _STEP_S, _LOOK_S, _NAME = 1.0, 10.0, "accuracy"
 _WALL = time.time  # noqa: TID251 - predictions and outcomes are kept by date

@@ -12,7 +12,6 @@ from services.monitoring.events.reception import Reception
 from services.monitoring.events.values import Query
 from services.monitoring.explanations import bias, from_events
 from services.monitoring.explanations.metrics import ExplanationMetrics
-from services.monitoring.explanations.missing import Demand, MissingExplanations, Unexplained
 from services.monitoring.explanations.records import (
     ColumnContribution,
     Coverage,
@@ -21,6 +20,7 @@ from services.monitoring.explanations.records import (
 )
 from services.monitoring.explanations.settings import ExplanationStorage
 from services.monitoring.explanations.store import ExplanationStore
+from services.monitoring.explanations.unexplained import Demand, MissingExplanations, Unexplained
 from services.monitoring.outcomes.records import WRONG, StorageError
 from services.monitoring.outcomes.store import OutcomeStore
 

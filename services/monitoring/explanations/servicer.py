@@ -13,8 +13,8 @@ from services.monitoring import errors
 from services.monitoring.explanations import bias
 from services.monitoring.explanations.explanations import Explanations
 from services.monitoring.explanations.from_events import NoGroupsError, Wanted
-from services.monitoring.explanations.missing import Demand
 from services.monitoring.explanations.records import ShownExplanation
+from services.monitoring.explanations.unexplained import Demand
 from services.monitoring.outcomes.records import StorageError
 
 _ID_BYTES = 16

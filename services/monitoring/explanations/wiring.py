@@ -10,6 +10,7 @@ from headrace.api.monitoring.v1 import explanations_pb2
 from headrace.hop.definition import Runtime, Service
 from headrace.hop.process.background import running
 from services.monitoring.database.facts import Facts
+from services.monitoring.database.periodic import sweeps
 from services.monitoring.events.reception import Reception
 from services.monitoring.explanations.explanations import Explanations
 from services.monitoring.explanations.metrics import ExplanationMetrics
@@ -17,7 +18,6 @@ from services.monitoring.explanations.servicer import ExplanationsServicer
 from services.monitoring.explanations.settings import ExplanationStorage
 from services.monitoring.explanations.store import ExplanationStore
 from services.monitoring.outcomes.store import OutcomeStore
-from services.monitoring.periodic import sweeps
 
 _WALL = time.time  # noqa: TID251 - explanations are kept by date
 

@@ -23,9 +23,9 @@ from headrace.releases import Experiment, Guard, Release, Rollout, RolloutState
 from headrace.releases.document import LIVE
 from headrace.releases.of_records import RecordReleases
 from headrace.ticks import LATENCY_BUCKETS, ArmFigures, ArmName, AssignedFigures, Tick
-from services.monitoring import periodic
 from services.monitoring.accuracy.servicer import AccuracyServicer
 from services.monitoring.cost.servicer import CostServicer
+from services.monitoring.database import periodic
 from services.monitoring.events.servicer import EventsServicer
 from services.monitoring.explanations.servicer import ExplanationsServicer
 from services.monitoring.intake.servicer import FactsServicer

@@ -104,7 +104,7 @@ async def covered(harness: Harness) -> list[tuple[int, int]]:
 async def test_what_lacks_an_explanation_is_given_once_and_anew_after_a_restart(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("services.monitoring.periodic.SWEEP_S", 0.01)
+    monkeypatch.setattr("services.monitoring.database.periodic.SWEEP_S", 0.01)
     owners = ["many"] * 9 + ["few"]
     events = group(1, 40, now=time.time() - 120, tenants=owners)
     async with served(SERVICE, settings(tmp_path)) as harness:

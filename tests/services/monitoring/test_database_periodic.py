@@ -4,8 +4,8 @@ import asyncio
 
 import pytest
 
+from services.monitoring.database.periodic import every
 from services.monitoring.outcomes.records import StorageError
-from services.monitoring.periodic import every
 from tests.services.monitoring.monitoring_outcomes import Log
 
 
