@@ -80,14 +80,6 @@ def test_nothing_leads_to_an_output_but_what_it_needs() -> None:
     assert [s.after for s in found.plan.stages] == [(), (0,)]
 
 
-def test_the_demo_can_be_explained() -> None:
-    pipeline = load(Path("deploy/pipelines/flights/pipeline.yaml"))
-    found = towards(plan(pipeline), "probability")
-    # Keys of entities act through the values of their features alone.
-    assert len(found.reads) == 24
-    assert not {"tailnum", "dest"} & set(found.reads)
-
-
 def test_what_is_known_is_not_made_again() -> None:
     whole = plan(load(Path("deploy/pipelines/moderation/pipeline.yaml")))
     found = towards(whole, "nsfw", {"input"})

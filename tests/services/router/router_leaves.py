@@ -244,21 +244,17 @@ class Monitoring:
     async def NextPredictions(
         self, request: pb.NextPredictionsRequest, call: Call
     ) -> pb.NextPredictionsResponse:
-        """What was answered of the events that it has, each once."""
+        """The events that it has, each once."""
         reply = pb.NextPredictionsResponse()
         wanted = {demand.revision: demand.columns for demand in request.demands if demand.coverage == 1}
         for group in self.groups:
             about, columns = group.header, group.batch.columns
             ids = columns["@event_id"].ragged.to_list()
-            rows = [
-                i for i in np.flatnonzero(columns["@code"].array == 0).tolist() if ids[i] not in self.given
-            ]
-            if about.revision in wanted and rows:
-                self.given |= {ids[i] for i in rows}
+            if about.revision in wanted and not self.given.issuperset(ids):
+                self.given |= set(ids)
                 chosen = Batch.of(group.batch.rows, [columns[name] for name in wanted[about.revision]])
-                added = reply.predictions.add(pipeline=about.pipeline, revision=about.revision)
-                added.prediction_ids.extend(ids[i] for i in rows)
-                added.batch.CopyFrom(encode(chosen.take(np.array(rows)), 0.0))
+                found = {"pipeline": about.pipeline, "revision": about.revision, "prediction_ids": ids}
+                reply.predictions.add(**found, batch=encode(chosen, 0.0))
         return reply
 
     # Routers call no other method of the service.

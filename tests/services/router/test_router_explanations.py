@@ -116,6 +116,9 @@ async def test_a_failing_model_fails_no_answer_and_is_counted(tmp_path: Path) ->
         assert not reply.batch.errors
         labels = {"pipeline": "scored", "result": "failed"}
         await until(lambda: metric(started, "explanations_total", **labels) == 1)
+        # What it took is told all the same.
+        await until(lambda: took(monitoring))
+        assert took(monitoring)["tenant", "scored"][:2] == (1, 4)
         started.executor.hook = None
         await started.ask("scored", batch_of(["a"], [1.0]))
         await until(lambda: explained(monitoring))
@@ -160,14 +163,6 @@ async def test_what_explanations_took_is_told_of_those_that_are_asked_for_too(tm
         assert took(monitoring)["tenant", "scored"][:2] == (3, 12)
         # Explanations wait for monitoring, too.
         await until(lambda: len(explained(monitoring)) == 2)
-
-
-async def test_what_a_failed_explanation_took_is_told(tmp_path: Path) -> None:
-    async with running(tmp_path, DEMANDING) as (started, monitoring):
-        started.executor.hook = fail
-        await started.ask("scored", batch_of(["a"], [1.0]))
-        await until(lambda: took(monitoring))
-        assert took(monitoring)["tenant", "scored"][:2] == (1, 4)
 
 
 async def test_monitoring_that_is_away_is_asked_again_and_a_base_row_that_lacks_is_counted(
