@@ -49,7 +49,7 @@ def write(report: Report) -> ReportRequest:
     message = pb.ExplanationReport(
         explanations=[_explanation(e) for e in report.explained], number=report.number
     )
-    for (tenant, pipeline), (count, took) in report.counts.took.items():
+    for (tenant, pipeline), (count, took) in report.works.items():
         message.works.add(
             tenant=tenant,
             pipeline=pipeline,
