@@ -38,12 +38,12 @@ class MonitoringServicer:
         now = self._wall()
         outcomes = [_outcome(message, now) for message in request.outcomes]
         try:
-            await self._recorder.record(request.tenant, outcomes)
+            recorded = await self._recorder.record(request.tenant, outcomes)
         except OutcomeError as error:
             raise errors.unreadable(str(error)) from None
         except StorageError as error:
             raise errors.storage_unavailable(str(error)) from None
-        return pb.RecordOutcomesResponse(accepted_count=len(outcomes))
+        return pb.RecordOutcomesResponse(accepted_count=len(outcomes), unknown_count=recorded.unknown)
 
 
 class AnalysisServicer:

@@ -28,6 +28,7 @@ from services.monitoring.console.panels.freshness import Freshness
 from services.monitoring.console.ports import ConsoleSources
 from services.monitoring.console.wiring import serving_console
 from services.monitoring.cost.wiring import counting_cost
+from services.monitoring.database import periodic
 from services.monitoring.database.facts import Facts
 from services.monitoring.deployments import tell_deployments
 from services.monitoring.drift.wiring import drift_of
@@ -44,7 +45,6 @@ from services.monitoring.intake.servicer import FactsServicer
 from services.monitoring.metrics import Metrics
 from services.monitoring.objectives import ReleaseObjectives
 from services.monitoring.outcomes.erasure import erase
-from services.monitoring.outcomes.judged_keys import JudgedKeys
 from services.monitoring.outcomes.recorder import Recorder
 from services.monitoring.outcomes.records import Judged
 from services.monitoring.outcomes.store import OutcomeStore
@@ -69,13 +69,14 @@ async def build(settings: MonitoringConfig, runtime: Runtime) -> AsyncIterator[S
     metrics.routers.set_function(ticks.routers)
     facts = Facts(settings.database, metrics.failing, log)
     store, judged = OutcomeStore(facts), AccuracyStore(facts, settings.accuracy.window_s)
-    recorder = Recorder(facts, store, metrics, log, _WALL)
+    recorder = Recorder(facts, store, metrics, _WALL)
     retention = settings.retention
-    sweeps = recorder.sweep_always(retention.days, retention.max_rows)
+    sweep = partial(recorder.sweep, retention.days, retention.max_rows)
     analysers = AsyncExitStack()
     services = monitoring_pb2.DESCRIPTOR.services_by_name
     try:
-        await analysers.enter_async_context(background.running(sweeps, "removal of old outcomes", log))
+        removal = periodic.sweeps(sweep, "removal of old outcomes", log)
+        await analysers.enter_async_context(background.running(removal, "removal of old outcomes", log))
         records = await analysers.enter_async_context(_records(settings, runtime))
         tell_deployments(settings.deployments, runtime)
         eyes = await _eyes(analysers, settings, records, runtime, ticks, facts, store, judged)
@@ -211,12 +212,12 @@ async def _analysing(
     loop = asyncio.get_running_loop()
     lease = ControlLease(records, f"{socket.gethostname()}/{os.getpid()}")
     releases = RecordReleases(records)
-    keys = JudgedKeys(outcomes.judgements)
     promises = ReleaseObjectives(releases, ticks, time.monotonic)
     async with background.threads(_THREADS, "rollouts") as threads:
 
         async def judged(pipeline: str, since: int, by_key: bool) -> Mapping[tuple[int, str], Judged]:
-            return await facts.run(keys if by_key else outcomes.judged, pipeline, since)
+            counts = outcomes.judged_keys if by_key else outcomes.judged
+            return await facts.run(counts, pipeline, since)
 
         async def read_out(pipeline: str) -> tuple[Experiment, ReadOut] | None:
             history = await loop.run_in_executor(threads, releases.history, pipeline)

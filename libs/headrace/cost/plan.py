@@ -20,7 +20,7 @@ from typing import Any
 
 from headrace.cost.account import Account
 from headrace.cost.prices import CPU, GB, HOUR_S, MONTH_S, Prices
-from headrace.cost.usage import IDLE, OVERHEAD, SHAPES, Shape
+from headrace.cost.usage import EXPLAINED, IDLE, OVERHEAD, SHAPES, Shape
 
 DEFAULT_HEADROOM = 0.5
 # Fewer rows say little: the fixed work of processes is a large part of what they used.
@@ -126,8 +126,8 @@ def of_account(account: Account, pipeline: str, source: str) -> Measurement:
 
     `pipeline`: "" for all. Raises PlanError: too little was measured.
     """
-    wanted = {k: c for k, c in account.counts.items() if pipeline in ("", k.pipeline)}
-    rows, requests = (sum(c[i] for c in wanted.values()) for i in (0, 1))
+    asked = [c for k, c in account.counts.items() if pipeline in ("", k.pipeline) and k.traffic != EXPLAINED]
+    rows, requests = (sum(c[i] for c in asked) for i in (0, 1))
     if rows < MIN_ROWS or not requests:
         raise PlanError(
             f"{source} has {rows} rows{f' of {pipeline}' if pipeline else ''}; {MIN_ROWS} are needed. Let it serve "
@@ -135,7 +135,8 @@ def of_account(account: Account, pipeline: str, source: str) -> Measurement:
         )
     spent: dict[str, float] = {}
     for line in account.lines:
-        caused = line.key.traffic not in (IDLE, OVERHEAD) and pipeline in ("", line.key.pipeline)
+        # Explanations take what is left: no load waits for them.
+        caused = line.key.traffic not in (IDLE, OVERHEAD, EXPLAINED) and pipeline in ("", line.key.pipeline)
         if caused and line.resource == CPU:
             spent[line.service] = spent.get(line.service, 0.0) + line.quantity * _MICRO
     shapes = {}

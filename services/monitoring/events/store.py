@@ -28,6 +28,7 @@ from services.monitoring.events.manifest.ranges import Ranges
 from services.monitoring.events.metrics import FileMetrics
 from services.monitoring.events.settings import EventStorage
 from services.monitoring.events.values import (
+    MAX_US,
     Batch,
     Erasure,
     EventFile,
@@ -174,9 +175,9 @@ class EventStore:
                 return found
         raise StorageError("files of events change too fast; try again")
 
-    def headers(self, pipeline: str, first_us: int) -> list[GroupHeader]:
-        """What events of a pipeline since then have in common, each once."""
-        files, batches = self.manifest.possible(pipeline=pipeline, first_us=first_us)
+    def headers(self, pipeline: str, first_us: int, last_us: int = MAX_US) -> list[GroupHeader]:
+        """What events of a pipeline in this time have in common, each once."""
+        files, batches = self.manifest.possible(pipeline=pipeline, first_us=first_us, last_us=last_us)
         found = [unpacked_header(header) for header in dict.fromkeys(file.header for file in files)]
         return list(dict.fromkeys([*found, *_headers(batches).values()]))
 
@@ -187,11 +188,13 @@ class EventStore:
         pipeline: str,
         first_us: int,
         of: Callable[[GroupHeader], bool] = lambda _: True,
+        last_us: int = MAX_US,
     ) -> tuple[pa.Table, list[Problem]]:
-        """The answer to a question about the view `events`: those of a pipeline since then, of which there must be some. `of`: of
+        """The answer to a question about the view `events`: those of a pipeline in this time (in whole files, so others are among
+        them), of which there must be some. `of`: of
         such headers alone, as columns of the same name in other documents may have types that fit into no view with these."""
         for _ in range(_ATTEMPTS):
-            files, batches = self.manifest.possible(pipeline=pipeline, first_us=first_us)
+            files, batches = self.manifest.possible(pipeline=pipeline, first_us=first_us, last_us=last_us)
             headers = _headers(batches)
             wanted = {text for text in {file.header for file in files} if of(unpacked_header(text))}
             files = [file for file in files if file.header in wanted]

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from headrace.cost import Account, Charge, Key, Measurement, PlanError, Prices, of_account, of_file, plan
-from headrace.cost.usage import IDLE, SHAPES, Shape
+from headrace.cost.usage import EXPLAINED, IDLE, SHAPES, Shape
 
 CAPACITY = Path(__file__).parents[3] / "load" / "capacity.json"
 MEASURED = Measurement(
@@ -22,9 +22,11 @@ def account(rows: int, requests: int) -> Account:
     lines = (
         Charge(key, "router", "cpu", used, 1.0),
         Charge(Key("a", "other", "m:1"), "router", "cpu", 5.0, 1.0),
+        Charge(Key("a", "p", "m:1", EXPLAINED), "executor", "cpu", 50.0, 1.0),
         Charge(Key(traffic=IDLE), "", "cpu", 100.0, 1.0),
     )
-    return Account("USD", 0.0, 3600.0, 3600.0, lines, {}, {key: (rows, requests)}, {"router": 0.2})
+    counts = {key: (rows, requests), Key("a", "p", "m:1", EXPLAINED): (10**6, 10**3)}
+    return Account("USD", 0.0, 3600.0, 3600.0, lines, {}, counts, {"router": 0.2})
 
 
 def test_cores_processes_memory_and_price() -> None:
@@ -54,6 +56,7 @@ def test_from_the_ledger_of_one_pipeline() -> None:
     measured = of_account(account(5000, 1000), "p", "ledger")
     assert measured.shapes["router"].us(5) == pytest.approx(2 * SHAPES["router"].us(5))
     assert measured.rows == 5.0
+    assert list(measured.shapes) == ["router"], "what explanations took is no load"
     assert "1970-01-01 00:00 to 1970-01-01 01:00 UTC, 5000 rows in 1000 requests" in measured.when
 
 

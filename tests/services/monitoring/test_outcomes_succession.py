@@ -49,9 +49,7 @@ def test_counts_of_all_releases_of_a_version_are_added_its_rollout_included() ->
     counts = judged(r1live=(100, 5), r2live=(50, 2), r2canary=(50, 9), r3live=(40, 8), r4live=(60, 12))
     found = succession(releases, counts)
     assert found == Succession(3, Count(150, 29), Count(150, 7))
-
-
-def test_other_arms_and_older_versions_are_not_counted() -> None:
+    # Other arms and older versions are not counted.
     releases = history(9, 1, 2, canaries={2: 7})
     counts = judged(r1live=(100, 99), r2live=(100, 1), r2canary=(100, 99), r3live=(100, 1))
     assert succession(releases, counts) == Succession(3, Count(100, 1), Count(100, 1))

@@ -16,7 +16,7 @@ from services.router import errors
 from services.router.events.groups import GroupBuilder
 from services.router.events.metrics import EventMetrics
 from services.router.events.regulated.journal import Journal
-from services.router.events.ring import Answered, AnsweredBatch, Notes, Standing
+from services.router.events.ring import AnsweredBatch, Notes, Standing
 from services.router.pipelines import Served
 from services.router.routes.route import Route
 from services.router.routes.run import RouteResult
@@ -66,8 +66,7 @@ class Commits:
     """Batches that come while others are being committed are committed together.
 
     `committer` None: there is no monitoring. `journal` None: there is none, or it takes nothing new. With neither, regulated
-    predictions are refused. `clock`: monotonic seconds. `answered`: told of what is committed;
-    quick, and never raises.
+    predictions are refused. `clock`: monotonic seconds.
     """
 
     def __init__(
@@ -80,10 +79,8 @@ class Commits:
         metrics: EventMetrics,
         clock: Callable[[], float],
         log: Any,
-        answered: Answered | None = None,
     ) -> None:
         self._committer = committer
-        self._answered = answered
         self._journal = journal
         self._notes = notes
         self._builder = builder
@@ -120,8 +117,6 @@ class Commits:
         if self._committing is None:
             self._committing = asyncio.create_task(self._commit_all())
         if await waiting.done:
-            if self._answered is not None and route.plan.pipeline.explanations is not None:
-                self._answered(route, result, waiting.noted)
             return result
         return self.refused(result, errors.journal_unavailable(STAGE, _NOWHERE))
 
