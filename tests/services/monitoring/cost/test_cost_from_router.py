@@ -4,7 +4,7 @@ tenant for whom predictions are explained."""
 import asyncio
 import random
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -17,13 +17,13 @@ from prometheus_client import CollectorRegistry, ProcessCollector, start_http_se
 from headrace.api.monitoring.v1 import explanations_pb2 as pb
 from headrace.api.monitoring.v1 import facts_pb2
 from headrace.columns import Batch, Column, DType, Rows, Timing
-from headrace.cost import Key, Work
+from headrace.cost import Interval, Key, Prices, ProcessUse, Work, billed, charges
 from headrace.cost.usage import BESIDE, CACHED, EXPLAINED, REPLAYED, SHADOW
 from headrace.events import EventGroup, GroupHeader
 from headrace.hop import config
 from headrace.hop.definition import Definition, Service
 from headrace.hop.testing import served
-from headrace.pipeline import ModelUse
+from headrace.pipeline import ModelStage, ModelUse, parse
 from services.monitoring.cost.from_events import CostObserver
 from services.monitoring.cost.from_explanations import ExplanationCost, ExplanationWork
 from services.monitoring.database.facts import Facts
@@ -33,11 +33,18 @@ from services.monitoring.intake.servicer import FactsServicer
 from services.monitoring.metrics import Metrics
 from services.monitoring.ticks import Ticks
 from services.monitoring.wiring import SERVICE
+from services.router.pipelines import Compiler, Served
+from services.router.routes.route import Route, Share
+from services.router.routes.table import RouteTable
+from services.router.stages.runner import StageResult
+from tests.first_release import first_released
 from tests.services.monitoring.cost.cost_world import World, cpu_s, page
 from tests.services.monitoring.cost.test_cost_collector import EXECUTOR
 from tests.services.monitoring.monitoring_calls import report
 from tests.services.monitoring.monitoring_outcomes import Log
 from tests.services.router.router_leaves import SCORED, Suite, batch_of, suite, total
+from tests.services.router.test_router_routes import batch as batch_of_x
+from tests.services.router.test_router_run_events import Observed
 from tests.services.waiting import until
 
 TIMES = 10
@@ -212,3 +219,62 @@ async def test_work_that_is_told_twice_is_paid_once(tmp_path: Path, monkeypatch:
         for number in (1, 1, 2, 0, 0):
             await report(harness, explanations=pb.ExplanationReport(works=[work], number=number))
     assert len(paid) == 4
+
+
+class Dealt(RouteTable):
+    """Deals rows to arms: most to the first, the same few to each other one."""
+
+    def __init__(self) -> None:
+        """Of no release."""
+
+    def choose(self, routes: Sequence[Route], batch: Batch) -> Sequence[Share]:
+        dealt = np.arange(len(batch)) % 20
+        arms = np.where(dealt < len(routes), dealt, 0)
+        return [Share(route, np.flatnonzero(arms == i)) for i, route in enumerate(routes)]
+
+
+class Working:
+    """Runs a model stage whose work is 100 µs a row; all arms have the stage `head`."""
+
+    service = "executor"
+
+    def __init__(self, stage: ModelStage) -> None:
+        self._name, self._model = stage.name, stage.model
+
+    async def run(self, batch: Batch) -> StageResult:
+        written = Column.of({"head": "h", "tail": "y"}[self._name], np.zeros(len(batch), np.float32))
+        await asyncio.sleep(0.02 if self._name == "head" else 0)
+        return StageResult(
+            [written],
+            attributes={"model.name": self._model, "model.version": "1"},
+            timings=[Timing("run", "executor", 0, 100 * len(batch), len(batch))],
+            models=[ModelUse(self._name, self._model, "1", "ff")],
+        )
+
+
+@pytest.mark.parametrize("arms", [1, 2, 5])
+async def test_a_row_costs_the_same_on_each_of_several_arms(arms: int) -> None:
+    text = """{pipeline: p, version: 1, deadline_ms: 100, inputs: {x: float32}, outputs: [y], stages: [
+  {model: head, name: head, inputs: {x: x}, outputs: {y: {column: h, type: float32}}},
+  {model: tail, name: TAIL, inputs: {h: h}, outputs: {y: {column: y, type: float32}}}]}"""
+    compiler = Compiler({"model": Working})
+    made = [compiler.compile(first_released(parse(text.replace("TAIL", f"m{i}"), "p"))) for i in range(arms)]
+    routes = tuple(Route(f"a{i}", m.routes[0].plan, m.routes[0].runners) for i, m in enumerate(made))
+    world, observer = Observed(Served(made[0].pipeline, routes, Dealt())), CostObserver()
+    for _ in range(3):
+        await world.inference.infer("p", 0, batch_of_x(40))
+    for group in world.groups():
+        # What the arms share is in the time and in the work of each.
+        assert min(group.batch.columns["@latency_us"].array) >= 20_000
+        assert group.batch.columns["@busy_us"].array == pytest.approx(2 * 100, rel=0.1)
+        observer.observe_group(group, 0.0)
+    interval = Interval(15.0, [ProcessUse("executor", 2.0, 0.5)], observer.take(), frozenset({"executor"}))
+    prices = Prices.model_validate({"reserved": {"cores": 2, "memory_gb": 4}})
+    lines = charges(interval, prices)
+    assert sum(line.amount for line in lines) == pytest.approx(
+        sum(bill.amount for bill in billed(interval, prices)), rel=0.001
+    )
+    rows = {key.version: work.rows for key, work in interval.work.items() if work.rows}
+    assert (len(rows), sum(rows.values())) == (arms, 120)
+    spent = sum(work.busy_us.get("executor", 0.0) for work in interval.work.values())
+    assert spent == pytest.approx(2 * 100 * 120)
