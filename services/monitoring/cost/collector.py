@@ -15,8 +15,8 @@ from pathlib import Path
 
 import sqlalchemy as sa
 
+from headrace.api.monitoring.v1 import cost_pb2 as pb
 from headrace.cost import (
-    Account,
     Bill,
     Charge,
     Interval,
@@ -142,7 +142,7 @@ class Collector:
             self._beside = defaultdict(float, beside)
             raise
 
-    def accounts(self, since: float) -> list[Account]:
+    def accounts(self, since: float) -> list[pb.CostAccount]:
         """What the ledger says of hours that end after `since` (seconds since 1970). Blocks. Raises StorageError."""
         return self._facts.query(lambda connection: ledger.accounts(connection, since))
 

@@ -8,7 +8,9 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from typing import TypeVar
 
-from headrace.cost import Account, PricesFile
+from headrace.api.monitoring.v1 import cost_pb2 as pb
+from headrace.cost import PricesFile
+from headrace.hop.config import ConfigError
 from services.monitoring.cost.collector import Collected, Collector
 from services.monitoring.cost.from_events import CostObserver
 from services.monitoring.cost.metrics import CostMetrics
@@ -60,7 +62,7 @@ class CostKeeper:
             self._observer.put_back(work)
             told = (
                 str(error)
-                if isinstance(error, TargetsError | StorageError)
+                if isinstance(error, TargetsError | StorageError | ConfigError)
                 else f"{type(error).__name__}: {error}"
             )
             self._fails(told)
@@ -72,7 +74,7 @@ class CostKeeper:
             self._works(found)
         self._tell_prices()
 
-    async def accounts(self, since: float) -> list[Account]:
+    async def accounts(self, since: float) -> list[pb.CostAccount]:
         """What the ledger says of hours that end after `since` (seconds since 1970), by currency. Raises StorageError."""
         return await self._on(lambda: self._collector.accounts(since))
 

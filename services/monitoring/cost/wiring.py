@@ -64,7 +64,7 @@ async def counting_cost(
         yield Cost()
         return
     log, metrics = runtime.telemetry.log, runtime.telemetry.once(CostMetrics)
-    prices = PricesFile(settings.prices, settings.kept)
+    prices = PricesFile(settings.prices)
     asking = ThreadPoolExecutor(_THREADS, "cost-readings")
     observer = CostObserver()
     collector = Collector(settings, events, prices, facts, _WALL, asking, seen=watch.evaluate)

@@ -118,8 +118,6 @@ class Layout:
     facts = _Below("monitoring/facts.sqlite")
     # What resources cost and how many are reserved, by people; absent by default.
     prices = _Below("settings/prices.yaml")
-    # The prices that were used last.
-    kept_prices = _Below("kept/prices.json")
     # What the cookies of the operator console are signed with.
     console_secret = _Below("monitoring/console.key")
     # Files of prediction events.

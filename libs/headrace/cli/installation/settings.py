@@ -148,7 +148,6 @@ def files(layout: Layout) -> dict[str, dict[str, Any]]:
             "cost": {
                 "targets": str(layout.targets),
                 "prices": str(layout.prices),
-                "kept": str(layout.kept_prices),
                 "files": str(layout.home),
             },
         },

@@ -17,7 +17,7 @@ from prometheus_client import CollectorRegistry, ProcessCollector, start_http_se
 from headrace.api.monitoring.v1 import explanations_pb2 as pb
 from headrace.api.monitoring.v1 import facts_pb2
 from headrace.columns import Batch, Column, DType, Rows, Timing
-from headrace.cost import Interval, Key, Prices, ProcessUse, Work, billed, charges
+from headrace.cost import Interval, Key, Prices, ProcessUse, Work, billed, charges, report
 from headrace.cost.usage import BESIDE, CACHED, EXPLAINED, REPLAYED, SHADOW
 from headrace.events import EventGroup, GroupHeader
 from headrace.hop import config
@@ -38,9 +38,10 @@ from services.router.routes.route import Route, Share
 from services.router.routes.table import RouteTable
 from services.router.stages.runner import StageResult
 from tests.first_release import first_released
+from tests.libs.cost.cost_accounts import counts_of, message
+from tests.services.monitoring import monitoring_calls
 from tests.services.monitoring.cost.cost_world import World, cpu_s, page
 from tests.services.monitoring.cost.test_cost_collector import EXECUTOR
-from tests.services.monitoring.monitoring_calls import report
 from tests.services.monitoring.monitoring_outcomes import Log
 from tests.services.router.router_leaves import SCORED, Suite, batch_of, suite, total
 from tests.services.router.test_router_routes import batch as batch_of_x
@@ -116,10 +117,14 @@ async def test_ten_times_the_rows_cost_ten_times_as_much(tmp_path: Path, facts: 
         thread.join()
         server.server_close()
     a, b = (Key(tenant, "scored", "adder:7") for tenant in "ab")
-    assert (account.counts[a], account.counts[b]) == ((60, 30), (600, 300))
+    assert (counts_of(account)[a], counts_of(account)[b]) == ((60, 30), (600, 300))
     assert cpu_s(account, b) / cpu_s(account, a) == pytest.approx(TIMES, rel=0.1)
-    assert account.charged == pytest.approx(account.bill, rel=0.001)
-    assert {line.service for line in account.lines if line.key == a} >= {"executor", "router", "ingress"}
+    assert report(account, "tenant").charged == pytest.approx(report(account, "tenant").bill, rel=0.001)
+    assert {line.service for line in account.charges if line.key == message(a)} >= {
+        "executor",
+        "router",
+        "ingress",
+    }
 
 
 async def _ask(started: Suite, tenant: str, rows: int, number: int) -> None:
@@ -188,9 +193,9 @@ def test_the_executors_time_is_divided_by_what_explanations_took(tmp_path: Path,
     assert cpu_s(account, Key("a", "p", "m:1", EXPLAINED), EXECUTOR) == pytest.approx(3.0)
     assert cpu_s(account, Key("b", "p", "m:1", EXPLAINED), EXECUTOR) == pytest.approx(1.0)
     # Told of, so it is nobody's any more.
-    assert not [line for line in account.lines if line.key.traffic == BESIDE]
-    assert sum(line.amount for line in account.lines) == pytest.approx(account.bill)
-    assert account.counts[Key("a", "p", "m:1", EXPLAINED)] == (64, 1)
+    assert not [line for line in account.charges if line.key.traffic == BESIDE]
+    assert sum(line.amount for line in account.charges) == pytest.approx(report(account, "tenant").bill)
+    assert counts_of(account)[Key("a", "p", "m:1", EXPLAINED)] == (64, 1)
 
 
 def test_without_a_ledger_nothing_is_kept() -> None:
@@ -207,7 +212,7 @@ async def test_what_is_no_time_is_refused(tmp_path: Path) -> None:
             (pb.ExplanationWork(tenant="a", pipeline="p", busy_us={"x": float("nan")}), "is no time"),
             (pb.ExplanationWork(tenant="a"), "pipeline is empty"),
         ):
-            reply = await report(harness, explanations=pb.ExplanationReport(works=[work]))
+            reply = await monitoring_calls.report(harness, explanations=pb.ExplanationReport(works=[work]))
             assert why in reply.explanations.problem
 
 
@@ -217,7 +222,9 @@ async def test_work_that_is_told_twice_is_paid_once(tmp_path: Path, monkeypatch:
     work = pb.ExplanationWork(tenant="a", pipeline="p", explanation_count=1, busy_us={"executor/m:1": 1.0})
     async with served(SERVICE, {"database": str(tmp_path / "facts.sqlite")}) as harness:
         for number in (1, 1, 2, 0, 0):
-            await report(harness, explanations=pb.ExplanationReport(works=[work], number=number))
+            await monitoring_calls.report(
+                harness, explanations=pb.ExplanationReport(works=[work], number=number)
+            )
     assert len(paid) == 4
 
 
