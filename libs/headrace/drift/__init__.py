@@ -5,6 +5,7 @@ from headrace.drift.calibration import Calibration
 from headrace.drift.column_figures import figures
 from headrace.drift.error_rate import ConceptDrift, ErrorRate
 from headrace.drift.errors import BaselineError
+from headrace.drift.segments import segment_of
 from headrace.drift.signature import check_fits
 from headrace.drift.training_data import Choices, baseline_of
 from headrace.drift.verdicts import Check, Level, Limits, Verdict, judge
@@ -31,4 +32,5 @@ __all__ = [
     "judge",
     "parse",
     "publication_of",
+    "segment_of",
 ]

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from headrace.analysis import Count
-from headrace.drift import Baseline, Check, ConceptDrift, NumberBaseline, Verdict, figures, judge
+from headrace.drift import Baseline, Check, ConceptDrift, NumberBaseline, Verdict, figures, judge, segment_of
 from services.monitoring.drift.alarms import Alarms, Change
 from services.monitoring.drift.metrics import DriftMetrics
 from services.monitoring.drift.ports import Followed, Rows, Series, Traffic, Version
@@ -87,7 +87,9 @@ class DriftMonitor:
         self._metrics.looked(series, judged.verdicts, judged.alarms.raised, rows.count)
         for change, alarm in changes:
             self._metrics.changed(series, change, alarm)
-            verdict = alarm.verdict
+            verdict, limits = alarm.verdict, self._settings.limits
+            if change is Change.RAISED:
+                alarm.segment = segment_of(baseline, rows.columns, rows.tenants, verdict, limits)
             tell = self._log.info if change is Change.OVER else self._log.warning
             tell(
                 f"drift: {change}",
@@ -96,6 +98,7 @@ class DriftMonitor:
                 check=verdict.check.value,
                 level=alarm.level.value,
                 what=str(verdict),
+                segment=alarm.segment,
             )
         self._consider_retraining(series, judged.alarms, now)
 

@@ -74,12 +74,14 @@ def _rows(look: Look, *, several: bool) -> list[PanelRow]:
 def _row(look: Look, verdict: Verdict, *, several: bool) -> PanelRow:
     label = f"{look.series.label}: {verdict.column}" if several else verdict.column
     level = _LEVELS[_level(look, verdict)]
+    alarm = look.alarms.raised.get((verdict.column, verdict.check))
+    where = f"; in rows of {alarm.segment} alone" if alarm is not None and alarm.segment else ""
     if verdict.check is Check.DISTRIBUTION:
         value, share = f"PSI {verdict.value:.3f}", verdict.value / (_SPAN * verdict.limit)
-        note = f"{verdict.role}; alarm over {verdict.limit:.2f}, {words.plural(verdict.rows, 'row')}"
+        note = f"{verdict.role}; alarm over {verdict.limit:.2f}, {words.plural(verdict.rows, 'row')}{where}"
         return PanelRow(label, value, note, min(share, 1.0), level)
     named = f" ({', '.join(verdict.categories)})" if verdict.categories else ""
-    note = f"{_NAMES[verdict.check]}{named}; {words.share(verdict.before)} in the baseline"
+    note = f"{_NAMES[verdict.check]}{named}; {words.share(verdict.before)} in the baseline{where}"
     return PanelRow(label, words.share(verdict.value), note, min(verdict.value, 1.0), level)
 
 
