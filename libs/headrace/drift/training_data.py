@@ -1,4 +1,4 @@
-"""Makes a baseline from training data: columns in memory, or a file of Parquet, CSV or NumPy."""
+"""Makes a baseline from training data: columns in memory, or a file of Parquet or CSV."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from headrace.drift.values import Values, numbers, text_of, texts
 
 # As many bins as the noise floor of PSI was chosen for (monitoring.md, section 3).
 _BINS = 20
-SUFFIXES = (".parquet", ".csv", ".npz", ".npy")
+SUFFIXES = (".parquet", ".csv")
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,26 +84,15 @@ def read(path: Path) -> dict[str, Values]:
             "", f"{path} is none of {known}", "name a file of training data, or a document (.json)"
         )
     try:
-        return _numpy(path) if path.suffix in (".npz", ".npy") else _arrow(path)
+        return _arrow(path)
     except ImportError:
-        remedy = "install it, or give the data as NumPy's .npz"
-        raise BaselineError("", f"reading {path.suffix} needs the package pyarrow", remedy) from None
+        raise BaselineError("", "reading data needs the package pyarrow", "install it") from None
     except OSError as error:
         raise BaselineError(
             "", f"{path} can't be read ({error.strerror or error})", "check the file"
         ) from None
     except ValueError as error:
         raise BaselineError("", f"{path} can't be read ({error})", "check the file") from None
-
-
-def _numpy(path: Path) -> dict[str, Values]:
-    found = np.load(path, allow_pickle=False)
-    if isinstance(found, np.ndarray):
-        if found.dtype.names is None:
-            return {"input": found}
-        return {name: found[name] for name in found.dtype.names}
-    with found:
-        return {name: found[name] for name in found.files}
 
 
 def _arrow(path: Path) -> dict[str, Values]:

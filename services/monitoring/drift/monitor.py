@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import Any
 
 from headrace.analysis import Count
 from headrace.drift import Baseline, Check, ConceptDrift, NumberBaseline, Verdict, figures, judge, segment_of
@@ -21,21 +21,17 @@ _MOST_ARMS = 256
 
 
 @dataclass(slots=True)
-class _Judged:
-    """What is known of a series. `verdicts`: of the newest look; empty: there were too few rows."""
+class Look:
+    """The newest look at a series. `verdicts` empty: there were too few rows."""
 
+    series: Series
     followed: Followed
     alarms: Alarms = field(default_factory=Alarms)
     verdicts: tuple[Verdict, ...] = ()
 
-
-class Look(NamedTuple):
-    """What the newest look at a series found. `verdicts`: empty: there were too few rows."""
-
-    series: Series
-    has_baseline: bool
-    verdicts: tuple[Verdict, ...]
-    alarms: Alarms
+    @property
+    def has_baseline(self) -> bool:
+        return self.followed.baseline is not None
 
 
 class DriftMonitor:
@@ -48,7 +44,7 @@ class DriftMonitor:
         self._metrics = metrics
         self._retraining = retraining
         self._log = log
-        self._series: dict[Series, _Judged] = {}
+        self._series: dict[Series, Look] = {}
         self._concepts: dict[Version, ConceptDrift] = {}
         self._drifted: dict[Version, float] = {}
 
@@ -64,12 +60,12 @@ class DriftMonitor:
                     self._log.info("drift is told from another baseline", **_named(series))
                 if known is not None:
                     self._metrics.gone(series)
-                self._series[series] = _Judged(followed)
+                self._series[series] = Look(series, followed)
             self._metrics.baseline(series, followed.baseline is not None)
 
     def followed(self) -> Mapping[Series, Followed]:
         """The series that have a baseline."""
-        return {s: j.followed for s, j in self._series.items() if j.followed.baseline is not None}
+        return {s: look.followed for s, look in self._series.items() if look.has_baseline}
 
     def judge(self, series: Series, rows: Rows, now: float) -> None:
         """Judges the newest rows of a series. `now`: seconds since 1970."""
@@ -86,7 +82,6 @@ class DriftMonitor:
         changes = judged.alarms.look(judged.verdicts, now)
         self._metrics.looked(series, judged.verdicts, judged.alarms.raised, rows.count)
         for change, alarm in changes:
-            self._metrics.changed(series, change, alarm)
             verdict, limits = alarm.verdict, self._settings.limits
             if change is Change.RAISED:
                 alarm.segment = segment_of(baseline, rows.columns, rows.tenants, verdict, limits)
@@ -145,11 +140,7 @@ class DriftMonitor:
 
     def looks(self, pipeline: str) -> list[Look]:
         """The newest look at each series of a pipeline."""
-        return [
-            Look(series, judged.followed.baseline is not None, judged.verdicts, judged.alarms)
-            for series, judged in self._series.items()
-            if series.pipeline == pipeline
-        ]
+        return [look for series, look in self._series.items() if series.pipeline == pipeline]
 
     def calibrated(self, pipeline: str, revision: str, arm: str) -> str | None:
         """The column with the probability that the model of an arm gives, if its baseline says that it is calibrated."""

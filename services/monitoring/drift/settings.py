@@ -68,8 +68,6 @@ class DriftSettings(config.Settings):
     # Smallest difference of a share (nulls, unseen categories …) that is an alarm, and one that pages.
     share_alert: float = Field(default=0.001, gt=0, le=1)
     share_page: float = Field(default=0.1, gt=0, le=1)
-    # How often baselines are looked for anew: a release may have brought another model.
-    refresh_s: PositiveFloat = 30.0
     retrain: RetrainSettings = RetrainSettings()
 
     @property

@@ -16,6 +16,8 @@ from services.monitoring.ports import Log
 
 STEP_S = 1.0
 LOOK_S = 10.0
+# A release may have brought another model.
+REFRESH_S = 30.0
 # Looks take no more than this share of the time: with many arms, or on a busy machine, each is looked at less often.
 _SHARE = 0.25
 
@@ -36,7 +38,6 @@ class Watch:
         wall: Callable[[], float],
         threads: Executor,
         log: Log,
-        refresh_s: float,
         memory: Memory,
     ) -> None:
         self._monitor = monitor
@@ -46,7 +47,6 @@ class Watch:
         self._wall = wall
         self._threads = threads
         self._log = log
-        self._refresh_s = refresh_s
         self._memory = memory
         self._next_refresh = self._next_look = 0.0
 
@@ -61,8 +61,8 @@ class Watch:
         """What is due now. Raises nothing."""
         now = self._wall()
         # A clock that was set back does not stop the looks.
-        if now >= self._next_refresh or self._next_refresh - now > self._refresh_s:
-            self._next_refresh = now + self._refresh_s
+        if now >= self._next_refresh or self._next_refresh - now > REFRESH_S:
+            self._next_refresh = now + REFRESH_S
             await self._attempt("what arms run could not be read", self._refresh())
         if now >= self._next_look or self._next_look - now > LOOK_S:
             began = time.monotonic()

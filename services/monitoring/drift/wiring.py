@@ -85,8 +85,7 @@ async def drift_of(
             return found or Rows({}, 0)
 
         baselines = _baselines(settings.drift, releases, metrics, log)
-        refresh_s = settings.drift.refresh_s
-        watch = Watch(monitor, baselines, newest, judged, _WALL, threads, log, refresh_s, memory)
+        watch = Watch(monitor, baselines, newest, judged, _WALL, threads, log, memory)
         async with running(watch.run(), "drift", log):
             yield
 

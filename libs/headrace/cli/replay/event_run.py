@@ -69,6 +69,11 @@ class EventReport:
         return sum(c.report.rows for c in self.compared)
 
     @property
+    def coverage(self) -> float:
+        """Share of the events that could be run again."""
+        return self.replayed / self.events if self.events else 0.0
+
+    @property
     def differing(self) -> int:
         return sum(c.differing for c in self.compared)
 
@@ -82,6 +87,7 @@ class EventReport:
             "events": self.events,
             "equal": self.equal,
             "differing": self.differing,
+            "coverage": self.coverage,
             "not_replayable": sum(self.left_out.values()),
             "why_not": dict(self.left_out),
             "compared": [_values(c) for c in self.compared],

@@ -55,13 +55,13 @@ class Retraining:
             which = frozenset((c.column, c.check) for c in causes)
             if not which <= self._held.get(pipeline, frozenset()):
                 self._held[pipeline] = which
-                self._metrics.held_back(pipeline)
+                self._metrics.held.labels(pipeline).inc()
                 self._log.warning(
                     "a retraining is held back by its rate limit", pipeline=pipeline, causes=said
                 )
             return
         self._held.pop(pipeline, None)
-        self._metrics.triggered(pipeline, causes[0].check)
+        self._metrics.triggers.labels(pipeline, causes[0].check).inc()
         self._log.warning("a retraining is due", pipeline=pipeline, arm=trigger.arm, causes=said)
         self._remember()
         self._deliver(Trigger(pipeline, trigger.revision, trigger.arm, trigger.at, causes))
@@ -75,7 +75,7 @@ class Retraining:
             except Exception as error:  # noqa: BLE001 - later triggers must be delivered
                 problem = f"{type(error).__name__}: {error}"
             if problem:
-                self._metrics.failed(trigger.pipeline)
+                self._metrics.failures.labels(trigger.pipeline).inc()
                 self._log.error("a retraining's command failed", pipeline=trigger.pipeline, why=problem)
             else:
                 self._log.info("a retraining's command has ended", pipeline=trigger.pipeline)
@@ -88,7 +88,7 @@ class Retraining:
         try:
             self._waiting.put_nowait(trigger)
         except asyncio.QueueFull:
-            self._metrics.failed(trigger.pipeline)
+            self._metrics.failures.labels(trigger.pipeline).inc()
             self._log.error("a retraining is not started: too many wait", pipeline=trigger.pipeline)
 
     def _remember(self) -> None:

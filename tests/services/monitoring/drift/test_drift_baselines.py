@@ -124,7 +124,7 @@ async def test_the_watch_finds_baselines_judges_and_survives_failures(facts: Fac
 
     with ThreadPoolExecutor(1) as threads:
         memory = Memory(facts, watched.log)
-        watch = Watch(watched.monitor, baselines, newest, errors, clock, threads, watched.log, 30.0, memory)
+        watch = Watch(watched.monitor, baselines, newest, errors, clock, threads, watched.log, memory)
         await watch.step()
         assert watched.log.events == ["what arms run could not be read", "error rates could not be judged"]
         clock.now += 31
@@ -134,7 +134,7 @@ async def test_the_watch_finds_baselines_judges_and_survives_failures(facts: Fac
         assert watched.metric("drift_error_rate", pipeline="flights", arm="live") == 0.05
         clock.now += 1
         await watch.step()
-        assert asked == 2, "it is looked for anew after refresh_s only"
+        assert asked == 2, "it is looked for anew after REFRESH_S only"
 
 
 async def test_the_reference_of_error_rates_outlives_the_process(facts: Facts) -> None:

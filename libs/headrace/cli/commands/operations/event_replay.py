@@ -136,7 +136,11 @@ def drawn(report: EventReport, rows: int) -> RenderableType:
     head.add_row("events", str(report.events))
     head.add_row("equal", Text(str(report.equal), style="green" if report.equal else ""))
     head.add_row("differing", Text(str(report.differing), style="bold red" if report.differing else ""))
-    head.add_row("not replayable", str(sum(report.left_out.values())))
+    left_out = sum(report.left_out.values())
+    head.add_row(
+        "coverage", Text(f"{report.coverage:.2%} could be replayed", style="yellow" if left_out else "")
+    )
+    head.add_row("not replayable", str(left_out))
     for why, count in sorted(report.left_out.items(), key=lambda item: -item[1]):
         head.add_row("", f"{count}: {why}")
     parts: list[RenderableType] = [head]
