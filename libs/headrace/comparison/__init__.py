@@ -4,11 +4,12 @@
 """
 
 from headrace.comparison.differences import Difference, differences, shown
-from headrace.comparison.report import ComparisonReport
+from headrace.comparison.report import ComparisonReport, quantiles
 
 __all__ = [
     "ComparisonReport",
     "Difference",
     "differences",
+    "quantiles",
     "shown",
 ]

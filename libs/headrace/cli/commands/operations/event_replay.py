@@ -147,9 +147,15 @@ def drawn(report: EventReport, rows: int) -> RenderableType:
     for compared in report.compared:
         basis = compared.basis
         made = f"made by {basis.pipeline}, release {basis.release}, arm {basis.arm}"
-        parts += [Text(), Text(made, style="bold"), _verdict(compared), Text(), outputs(compared.told)]
+        parts += [
+            Text(),
+            Text(made, style="bold"),
+            _verdict(compared),
+            Text(),
+            outputs(compared.report.message()),
+        ]
         if rows and compared.differing:
-            parts += [Text(), worst(compared.told, rows, "recorded", "candidate")]
+            parts += [Text(), worst(compared.report.message(), rows, "recorded", "candidate")]
     return Group(*parts)
 
 
@@ -169,7 +175,7 @@ def _verdict(compared: Compared) -> Table:
         found.add_row("verdict", Text(f"all answers are {exact}", style="bold green"))
         return found
     told = f"{compared.differing} of {report.rows} are not {exact}"
-    if report.shadow_failed:
-        told += f"; {report.shadow_failed} of them fail"
+    if failed := report.message().shadow_failed_count:
+        told += f"; {failed} of them fail"
     found.add_row("verdict", Text(told, style="bold red"))
     return found
