@@ -18,6 +18,8 @@ from services.monitoring.ports import Log
 
 # Arms whose error rates are followed.
 _MOST_ARMS = 256
+# In the place of what a version runs: the state is of the pipeline.
+_RETRAININGS = "(retrainings)"
 
 
 @dataclass(slots=True)
@@ -121,13 +123,17 @@ class DriftMonitor:
                 cause = Cause("concept", "", text, since)
                 self._retraining.consider(Trigger(pipeline, "", arm, now, (cause,)))
 
-    def concepts(self) -> dict[Version, dict[str, Any]]:
-        """The state of each version's error rate, as plain values."""
-        return {version: concept.to_json() for version, concept in self._concepts.items()}
+    def states(self) -> dict[Version, Any]:
+        """What outlives the process, as plain values: each version's error rate, when each pipeline's retrainings were due."""
+        times = {Version(pipeline, "", _RETRAININGS): t for pipeline, t in self._retraining.triggered.items()}
+        return {version: concept.to_json() for version, concept in self._concepts.items()} | times
 
-    def restore_concepts(self, states: Mapping[Version, Any]) -> None:
+    def restore(self, states: Mapping[Version, Any]) -> None:
         """Goes on with the states that an earlier process left."""
         for version, state in states.items():
+            if version.runs == _RETRAININGS:
+                self._retraining.triggered[version.pipeline] = list(state)
+                continue
             concept = ConceptDrift()
             try:
                 concept.restore(state)

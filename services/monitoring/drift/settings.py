@@ -29,8 +29,6 @@ class RetrainSettings(config.Settings):
     # Time between two triggers of one pipeline, and the most of one pipeline in 24 hours.
     pause_s: PositiveFloat = 21_600.0
     per_day: PositiveInt = 2
-    # File that remembers them over restarts. Absent: a restart forgets them.
-    memory: Path | None = None
 
     @field_validator("command")
     @classmethod

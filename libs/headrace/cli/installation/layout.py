@@ -124,8 +124,6 @@ class Layout:
     events = _Below("monitoring/event-files")
     # Events of regulated predictions that the monitoring service has not collected yet.
     journal = _Below("journal")
-    # When retrainings were triggered, for their rate limit.
-    retrainings = _Below("monitoring/retrainings.json")
 
     @property
     def journals(self) -> dict[str, Path]:

@@ -141,7 +141,6 @@ def files(layout: Layout) -> dict[str, dict[str, Any]]:
             "drift": {
                 "models": str(layout.models),
                 "trust": {"keys": [str(layout.model_public_key)]},
-                "retrain": {"memory": str(layout.retrainings)},
             },
             "alerts": _alerts(layout),
             "deployments": str(layout.deployment_log),

@@ -10,7 +10,6 @@ from collections.abc import Mapping
 from contextlib import suppress
 from typing import Any, Protocol
 
-from services.monitoring.drift.retrain import policy
 from services.monitoring.drift.retrain.metrics import RetrainMetrics
 from services.monitoring.drift.retrain.policy import RetrainPolicy, Trigger
 from services.monitoring.drift.settings import RetrainSettings
@@ -37,9 +36,9 @@ class Retraining:
         self._webhook = webhook
         self._metrics = metrics
         self._log = log
-        self._policy = RetrainPolicy(
-            settings.after_s, settings.pause_s, settings.per_day, policy.load(settings.memory)
-        )
+        self._policy = RetrainPolicy(settings.after_s, settings.pause_s, settings.per_day)
+        # Pipeline → when it was triggered, the oldest first.
+        self.triggered = self._policy.triggered
         self._waiting: asyncio.Queue[Trigger] = asyncio.Queue(_MOST_WAITING)
         # Causes that were held back and logged already: one line for each, not one for each look.
         self._held: dict[str, frozenset[tuple[str, str]]] = {}
@@ -63,7 +62,6 @@ class Retraining:
         self._held.pop(pipeline, None)
         self._metrics.triggers.labels(pipeline, causes[0].check).inc()
         self._log.warning("a retraining is due", pipeline=pipeline, arm=trigger.arm, causes=said)
-        self._remember()
         self._deliver(Trigger(pipeline, trigger.revision, trigger.arm, trigger.at, causes))
 
     async def run(self) -> None:
@@ -90,14 +88,6 @@ class Retraining:
         except asyncio.QueueFull:
             self._metrics.failures.labels(trigger.pipeline).inc()
             self._log.error("a retraining is not started: too many wait", pipeline=trigger.pipeline)
-
-    def _remember(self) -> None:
-        try:
-            policy.save(self._settings.memory, self._policy.triggered)
-        except OSError as error:
-            self._log.warning(
-                "triggers of retrainings can't be remembered over a restart", why=error.strerror or str(error)
-            )
 
     async def _command(self, trigger: Trigger) -> str:
         """What went wrong; empty once it ended with 0."""
