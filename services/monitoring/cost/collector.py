@@ -15,7 +15,6 @@ from pathlib import Path
 
 import sqlalchemy as sa
 
-from headrace.api.monitoring.v1 import cost_pb2 as pb
 from headrace.cost import (
     Bill,
     Charge,
@@ -141,10 +140,6 @@ class Collector:
         except BaseException:
             self._beside = defaultdict(float, beside)
             raise
-
-    def accounts(self, since: float) -> list[pb.CostAccount]:
-        """What the ledger says of hours that end after `since` (seconds since 1970). Blocks. Raises StorageError."""
-        return self._facts.query(lambda connection: ledger.accounts(connection, since))
 
     def _interval(
         self,

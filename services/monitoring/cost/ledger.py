@@ -11,6 +11,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from headrace.api.monitoring.v1 import cost_pb2 as pb
 from headrace.cost import Bill, Charge, Key, Work
 from services.monitoring.database.columns import add_sums, insert, table
+from services.monitoring.database.facts import Facts
 
 HOUR = 3600
 KEY = ("tenant", "pipeline", "version", "traffic")
@@ -80,6 +81,11 @@ def accounts(connection: sa.Connection, since: float) -> list[pb.CostAccount]:
     first, c = since - HOUR, BILLS.c
     currencies = sa.select(c.currency).where(c.hour > first).distinct().order_by(c.currency)
     return [_account(connection, first, currency) for currency in connection.scalars(currencies).all()]
+
+
+async def read_accounts(facts: Facts, since: float) -> list[pb.CostAccount]:
+    """The same, on a thread. Raises StorageError."""
+    return await facts.run(facts.query, lambda connection: accounts(connection, since))
 
 
 def _account(connection: sa.Connection, first: float, currency: str) -> pb.CostAccount:

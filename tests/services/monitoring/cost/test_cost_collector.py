@@ -217,7 +217,7 @@ async def test_what_can_t_be_written_is_written_later(
         assert world.metric("headrace_cost_failing") == 1
         assert world.log.events == ["the ledger of cost is not written"]
         with pytest.raises(StorageError):
-            await keeper.accounts(3600.0)
+            await ledger.read_accounts(world.facts, 3600.0)
         world.facts._database = working
         world.pages = {EXECUTOR: page(3.0)}
         await keeper.close()
