@@ -18,8 +18,8 @@ class CostMetrics:
         gauge = partial(Gauge, registry=registry)
         self._cost = Counter(
             "headrace_cost",
-            "What was charged, by pipeline and kind: live, cached, shadow, replayed, explained, refused; beside (runs of models "
-            "without events), overhead (used, but by no prediction), idle (reserved, not used).",
+            "What was charged, by pipeline and kind: live, cached, shadow, replayed, explained, refused; "
+            "overhead (used, but by no prediction), idle (reserved, not used).",
             ("pipeline", "kind"),
             registry=registry,
         )

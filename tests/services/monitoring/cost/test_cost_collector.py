@@ -8,7 +8,7 @@ import pytest
 from pydantic import ValidationError
 
 from headrace.cost import Key, Work, report
-from headrace.cost.usage import BESIDE, IDLE, OVERHEAD, REFUSED
+from headrace.cost.usage import IDLE, OVERHEAD, REFUSED
 from services.monitoring.cost import ledger
 from services.monitoring.cost.processes import TargetsError, resolved
 from services.monitoring.cost.settings import CostSettings
@@ -111,20 +111,6 @@ def test_refused_requests_are_paid_by_who_sent_them(world: World) -> None:
     key = Key("b", "p", "", REFUSED)
     assert cpu_s(account, key) == pytest.approx(1.0)
     assert counts_of(account) == {key: (0, 100)}
-
-
-def test_what_models_run_beside_events_is_apart(world: World) -> None:
-    """As shadows and explanations do."""
-    ran = 'headrace_executor_run_seconds_sum{model="m",version="1"}'
-    with world.collector() as collector:
-        world.later(collector, 0, executor=page(1.0, **{ran: 3.0}))
-        world.later(collector, 10, {A: work(250_000.0)}, executor=page(2.0, **{ran: 4.0}))
-        # Events that come a little late are none of it.
-        world.later(collector, 10, {A: work(960_000.0)}, executor=page(3.0, **{ran: 5.0}))
-    account = world.account()
-    beside = Key("", "", "m:1", BESIDE)
-    assert cpu_s(account, beside) == pytest.approx(0.75)
-    assert cpu_s(account, A) == pytest.approx(1.25)
 
 
 def test_prices_that_change_hold_from_then_on(world: World) -> None:

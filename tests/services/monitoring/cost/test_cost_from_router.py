@@ -13,7 +13,7 @@ import pytest
 from headrace.api.monitoring.v1 import explanations_pb2 as pb
 from headrace.columns import Batch, Column, DType, Rows, Timing
 from headrace.cost import Interval, Key, Prices, ProcessUse, Work, billed, charges, report
-from headrace.cost.usage import BESIDE, CACHED, EXPLAINED, REPLAYED, SHADOW
+from headrace.cost.usage import CACHED, EXPLAINED, REPLAYED, SHADOW
 from headrace.events import EventGroup, GroupHeader
 from headrace.hop.testing import served
 from headrace.pipeline import ModelStage, ModelUse, parse
@@ -85,16 +85,13 @@ def test_the_executors_time_is_divided_by_what_explanations_took(tmp_path: Path,
     world = World(tmp_path, facts)
     work: dict[Key, Work] = {}
     cost = ExplanationCost(work.update)
-    run = 'headrace_executor_run_seconds_sum{model="m",version="1"}'
     with world.collector() as collector:
-        world.later(collector, 0, executor=page(100.0, **{run: 0.0}))
+        world.later(collector, 0, executor=page(100.0))
         cost.take([asked("a", 3.0), asked("b", 1.0)])
-        world.later(collector, 10, work, executor=page(104.0, **{run: 4.0}))
+        world.later(collector, 10, work, executor=page(104.0))
     account = world.account()
     assert cpu_s(account, Key("a", "p", "m:1", EXPLAINED), EXECUTOR) == pytest.approx(3.0)
     assert cpu_s(account, Key("b", "p", "m:1", EXPLAINED), EXECUTOR) == pytest.approx(1.0)
-    # Told of, so it is nobody's any more.
-    assert not [line for line in account.charges if line.key.traffic == BESIDE]
     assert sum(line.amount for line in account.charges) == pytest.approx(report(account, "tenant").bill)
     assert counts_of(account)[Key("a", "p", "m:1", EXPLAINED)] == (64, 1)
 
