@@ -193,31 +193,23 @@ def edges_of(finite: NDArray[np.float64]) -> tuple[float, ...]:
     return tuple(float(gaps[i]) for i in sorted(chosen) if 0 <= i < len(gaps))
 
 
-def _role(name: str, choices: Choices) -> Role:
-    return "output" if name in choices.outputs else "pipeline" if name in choices.pipeline else "input"
-
-
 def _described(name: str, values: Values, rows: int, choices: Choices) -> NumberBaseline | CategoryBaseline:
     column = _column(name, values, name in choices.categories)
     found = count(column, values, rows)
-    role, watched = _role(name, choices), name not in choices.unwatched
+    role: Role = "output" if name in choices.outputs else "pipeline" if name in choices.pipeline else "input"
+    common: dict[str, Any] = {
+        "role": role,
+        "watched": name not in choices.unwatched,
+        "rows": rows,
+        "nulls": found.nulls,
+    }
     if isinstance(column, CategoryColumn):
         assert isinstance(found, CategoryFigures), "of a column of texts"
         categories = dict(zip(column.vocabulary, found.counts, strict=True))
-        return CategoryBaseline(
-            role=role,
-            watched=watched,
-            rows=rows,
-            nulls=found.nulls,
-            categories=categories,
-            unseen=found.unseen,
-        )
+        return CategoryBaseline(**common, categories=categories, unseen=found.unseen)
     assert isinstance(found, NumberFigures), "of a column of numbers"
     return NumberBaseline(
-        role=role,
-        watched=watched,
-        rows=rows,
-        nulls=found.nulls,
+        **common,
         non_finite=found.non_finite,
         edges=column.edges,
         counts=found.bins,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from dataclasses import asdict
 from typing import Any
 
 from headrace.drift import Check, Verdict
@@ -92,18 +93,9 @@ def _level(look: Look, verdict: Verdict) -> Severity:
 
 
 def _values(look: Look) -> dict[str, Any]:
+    # A limit is infinite where there are too few rows for any alarm; JSON has no such number.
     columns = [
-        {
-            "column": v.column,
-            "role": v.role,
-            "check": v.check.value,
-            "level": _level(look, v).value,
-            "value": v.value,
-            "before": v.before,
-            # Infinite where there are too few rows for any alarm; JSON has no such number.
-            "limit": v.limit if math.isfinite(v.limit) else None,
-            "rows": v.rows,
-        }
+        asdict(v) | {"level": _level(look, v), "limit": v.limit if math.isfinite(v.limit) else None}
         for v in look.verdicts
     ]
     series = look.series

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
 _DAY_S = 86_400.0
@@ -33,16 +33,7 @@ class Trigger:
 
     def to_json(self) -> dict[str, Any]:
         """As command and webhook get it."""
-        return {
-            "event": "retrain",
-            "pipeline": self.pipeline,
-            "revision": self.revision,
-            "arm": self.arm,
-            "at": self.at,
-            "causes": [
-                {"check": c.check, "column": c.column, "text": c.text, "since": c.since} for c in self.causes
-            ],
-        }
+        return {"event": "retrain", **asdict(self)}
 
 
 @dataclass(slots=True)
