@@ -20,7 +20,7 @@ from headrace.cli.console import DEFAULT_HOME, AsJson, Home, err, fail, out, pai
 from headrace.cli.installation.layout import Layout
 from headrace.cli.replay.candidate import ReplayError
 from headrace.cli.replay.event_run import Compared, EventReport, run_events
-from headrace.cli.replay.stored_events import Instead, Replayable, Sorter
+from headrace.cli.replay.stored_events import Replayable
 from headrace.cli.tables import titled_rows
 from headrace.events import EventGroup, messages
 from headrace.hop.config import ConfigError
@@ -70,9 +70,9 @@ def replay(
     layout = place(home)
     chosen = _chosen(pipeline, since)
     try:
-        sorter = Sorter(layout, Instead(pairs(candidate or [], "--candidate"), release))
-        sorter.add(_stored(layout, chosen, identity, limit))
-        report = _run(layout, sorter.found, tolerance)
+        found = Replayable(layout, pairs(candidate or [], "--candidate"), release)
+        found.add(_stored(layout, chosen, identity, limit))
+        report = _run(layout, found, tolerance)
     except (ReplayError, ConfigError, messages.UnreadableError) as error:
         fail(str(error))
     if not report.events:
