@@ -103,7 +103,7 @@ class CostKeeper:
         self._metrics.prices_broken.set(bool(problem))
         self._metrics.budgets(self._prices.prices, self._pipelines)
         if problem and problem != self._mistake:
-            self._log.error("the prices can't be used; the last good ones are in force", error=problem)
+            self._log.error("the prices can't be used", error=problem)
         elif self._mistake and not problem:
             self._log.info("the prices are used again")
         self._mistake = problem
