@@ -63,7 +63,8 @@ class AnalysisServicer:
             found = await self._events.over(lambda store: shadow_reports(store, request.pipeline, first_us))
         except StorageError as error:
             raise errors.events_unavailable(str(error)) from None
-        return found or shadow_pb2.GetShadowReportResponse()
+        reports, unreadable = found or ([], set())
+        return shadow_pb2.GetShadowReportResponse(reports=reports, unreadable_files=sorted(unreadable))
 
     async def GetRollout(self, request: pb.GetRolloutRequest, call: Call) -> pb.GetRolloutResponse:
         errors.check_trusted(call)

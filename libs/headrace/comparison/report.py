@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,6 +15,7 @@ from headrace.comparison.differences import differences, shown
 from headrace.hop.errors import reason_name
 
 _WORST = 20
+ShadowReport: TypeAlias = pb.ShadowReport
 # Scores: the second alone failed the row; another label; a number that differs by d has d / (1 + d), which is below 1.
 FAILED, OTHER_LABEL = 3.0, 2.0
 _QUANTILES = (0.5, 0.9, 0.99, 1.0)

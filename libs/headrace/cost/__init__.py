@@ -1,5 +1,6 @@
 """What predictions cost: prices, who pays for what was measured, the ledger of it, and what a load would need."""
 
+from headrace.cost.account import Account, account_of
 from headrace.cost.plan import Measurement, Need, Plan, PlanError, of_account, of_file, plan
 from headrace.cost.prices import RESOURCES, UNITS, Prices, PricesFile
 from headrace.cost.report import By, Group, Report, report
@@ -9,6 +10,7 @@ from headrace.cost.usage import Interval, Key, ProcessUse, Work
 __all__ = [
     "RESOURCES",
     "UNITS",
+    "Account",
     "Bill",
     "By",
     "Charge",
@@ -24,6 +26,7 @@ __all__ = [
     "ProcessUse",
     "Report",
     "Work",
+    "account_of",
     "billed",
     "charges",
     "of_account",

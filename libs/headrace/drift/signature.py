@@ -6,8 +6,7 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 
 from headrace.columns import DType
-from headrace.drift.baseline import Baseline, NumberBaseline, Role
-from headrace.drift.errors import BaselineError
+from headrace.drift.baseline import Baseline, BaselineError, NumberBaseline, Role
 from headrace.repository import TensorSpec
 
 # A tensor with more elements (a picture) is not described element by element, so its columns may be absent.

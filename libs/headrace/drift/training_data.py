@@ -14,13 +14,13 @@ from numpy.typing import NDArray
 from headrace.drift.baseline import (
     MOST_CATEGORIES,
     Baseline,
+    BaselineError,
     CategoryBaseline,
     NumberBaseline,
     Role,
 )
 from headrace.drift.calibration import Calibration, calibration_of
 from headrace.drift.column_figures import CategoryColumn, CategoryFigures, NumberColumn, NumberFigures, count
-from headrace.drift.errors import BaselineError
 from headrace.drift.signature import element_names
 from headrace.drift.values import Values, numbers, text_of, texts
 

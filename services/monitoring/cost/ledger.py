@@ -6,10 +6,8 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 import sqlalchemy as sa
-from google.protobuf.timestamp_pb2 import Timestamp
 
-from headrace.api.monitoring.v1 import cost_pb2 as pb
-from headrace.cost import Bill, Charge, Key, Work
+from headrace.cost import Account, Bill, Charge, Key, Work, account_of
 from services.monitoring.database.columns import add_sums, insert, table
 from services.monitoring.database.facts import Facts
 
@@ -76,44 +74,33 @@ def keep_readings(
     _replace(connection, MEMORY, held)
 
 
-def accounts(connection: sa.Connection, since: float) -> list[pb.CostAccount]:
+def accounts(connection: sa.Connection, since: float) -> list[Account]:
     """What was charged in hours that end after `since`, by currency."""
     first, c = since - HOUR, BILLS.c
     currencies = sa.select(c.currency).where(c.hour > first).distinct().order_by(c.currency)
     return [_account(connection, first, currency) for currency in connection.scalars(currencies).all()]
 
 
-async def read_accounts(facts: Facts, since: float) -> list[pb.CostAccount]:
+async def read_accounts(facts: Facts, since: float) -> list[Account]:
     """The same, on a thread. Raises StorageError."""
     return await facts.run(facts.query, lambda connection: accounts(connection, since))
 
 
-def _account(connection: sa.Connection, first: float, currency: str) -> pb.CostAccount:
+def _account(connection: sa.Connection, first: float, currency: str) -> Account:
     lines = _sums(connection, CHARGES, (*KEY, "service", "resource"), ("quantity", "amount"), first, currency)
     bills = _sums(connection, BILLS, ("resource",), ("quantity", "amount", "seconds"), first, currency)
     counts = _sums(connection, COUNTS, KEY, ("rows", "requests"), first)
     hours = sa.select(sa.func.min(BILLS.c.hour), sa.func.max(BILLS.c.hour))
     begin, end = connection.execute(hours.where(BILLS.c.hour > first, BILLS.c.currency == currency)).one()
-    account = pb.CostAccount(
-        currency=currency,
-        since=Timestamp(seconds=begin),
-        until=Timestamp(seconds=end + HOUR),
-        memory_gb=_pairs(connection, MEMORY.c.service, MEMORY.c.process_gb),
+    return account_of(
+        currency,
+        (begin, end + HOUR),
+        max(seconds for *_, seconds in bills),
+        (Charge(Key(*row[:4]), *row[4:]) for row in lines),
+        (Bill(*row[:3]) for row in bills),
+        {Key(*row[:4]): (int(row[4]), int(row[5])) for row in counts},
+        _pairs(connection, MEMORY.c.service, MEMORY.c.process_gb),
     )
-    account.watched.FromMicroseconds(round(max(seconds for *_, seconds in bills) * 1e6))
-    for resource, quantity, amount, _ in bills:
-        account.bills.add(resource=resource, quantity=quantity, amount=amount)
-    for *key, service, resource, quantity, amount in lines:
-        account.charges.add(
-            key=_key(key), service=service, resource=resource, quantity=quantity, amount=amount
-        )
-    for *key, rows, requests in counts:
-        account.counts.add(key=_key(key), row_count=int(rows), request_count=int(requests))
-    return account
-
-
-def _key(values: Iterable[str]) -> pb.CostKey:
-    return pb.CostKey(**dict(zip(KEY, values, strict=True)))
 
 
 def _pairs(connection: sa.Connection, *columns: sa.Column[Any]) -> dict[str, float]:

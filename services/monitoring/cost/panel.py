@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 
-from headrace.api.monitoring.v1 import cost_pb2 as pb
-from headrace.cost import Report, report
+from headrace.cost import Account, Report, report
 from headrace.cost.usage import IDLE
 from services.monitoring.console.facts import words
 from services.monitoring.console.ports import Level, Panel, PanelRow
@@ -21,7 +20,7 @@ class CostPanel:
 
     def __init__(
         self,
-        accounts: Callable[[float], Awaitable[Sequence[pb.CostAccount]]],
+        accounts: Callable[[float], Awaitable[Sequence[Account]]],
         budget: Callable[[str], float | None],
         wall: Callable[[], float],
     ) -> None:

@@ -9,9 +9,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from headrace.api.monitoring.v1 import shadow_pb2 as pb
 from headrace.columns import Batch, RowError, Rows
-from headrace.comparison import ComparisonReport, quantiles
+from headrace.comparison import ComparisonReport, ShadowReport, quantiles
 from headrace.events import (
     BUSY_US,
     CACHED,
@@ -58,9 +57,12 @@ ORDER BY "$number", {_KEY} LIMIT {2 * MOST_PAIRS}
 """  # noqa: S608 - of names and numbers of this program
 
 
-def shadow_reports(store: EventStore, pipeline: str, first_us: int) -> pb.GetShadowReportResponse:
-    """Of rows since then, the newest release first. Blocks; raises StorageError."""
-    found, unreadable = pb.GetShadowReportResponse(), set[str]()
+def shadow_reports(store: EventStore, pipeline: str, first_us: int) -> tuple[list[ShadowReport], set[str]]:
+    """Of rows since then, the newest release first; and the paths of files that could not be read.
+
+    Blocks; raises StorageError.
+    """
+    reports, unreadable = list[ShadowReport](), set[str]()
     headers = store.headers(pipeline, first_us)
     groups = {(h.release, h.arm, h.shadow_of) for h in headers if h.shadow_of}
     for group in sorted(groups, reverse=True)[:MOST_REPORTS]:
@@ -69,9 +71,8 @@ def shadow_reports(store: EventStore, pipeline: str, first_us: int) -> pb.GetSha
         unreadable.update(problem.path for problem in problems)
         if table.num_rows:
             live, shadow = table.filter(pc.invert(table[_COPIED])), table.filter(table[_COPIED])
-            found.reports.append(_report(pipeline, group, live, shadow, outputs))
-    found.unreadable_files.extend(sorted(unreadable))
-    return found
+            reports.append(_report(pipeline, group, live, shadow, outputs))
+    return reports, unreadable
 
 
 def _pairs(
@@ -91,7 +92,7 @@ def _outputs(headers: Sequence[GroupHeader], arm: str, against: str) -> list[str
 
 def _report(
     pipeline: str, group: Group, live: pa.Table, shadow: pa.Table, outputs: Sequence[str]
-) -> pb.ShadowReport:
+) -> ShadowReport:
     compared = ComparisonReport()
     compared.add(_answers(live, outputs), _answers(shadow, outputs), outputs)
     found = compared.message()

@@ -12,6 +12,7 @@ from prometheus_client import CollectorRegistry
 
 from headrace.api.monitoring.v1 import cost_pb2 as pb
 from headrace.cost import Key, PricesFile, Work
+from headrace.cost.account import key_of
 from services.monitoring.cost import ledger
 from services.monitoring.cost.collector import Collected, Collector
 from services.monitoring.cost.from_events import CostObserver
@@ -20,7 +21,6 @@ from services.monitoring.cost.metrics import CostMetrics
 from services.monitoring.cost.processes import Page, Target, ask, read
 from services.monitoring.cost.settings import CostSettings
 from services.monitoring.database.facts import Facts
-from tests.libs.cost.cost_accounts import message
 from tests.services.monitoring.monitoring_outcomes import NOW, Log
 
 A, B = Key("a", "p", "m:1"), Key("b", "p", "m:1")
@@ -112,5 +112,5 @@ def cpu_s(account: pb.CostAccount, key: Key, service: str = "") -> float:
     return sum(
         line.quantity
         for line in account.charges
-        if line.key == message(key) and line.resource == "cpu" and service in ("", line.service)
+        if line.key == key_of(key) and line.resource == "cpu" and service in ("", line.service)
     )

@@ -8,13 +8,14 @@ import pytest
 from pydantic import ValidationError
 
 from headrace.cost import Key, Work, report
+from headrace.cost.account import key_of
 from headrace.cost.usage import IDLE, OVERHEAD, REFUSED
 from services.monitoring.cost import ledger
 from services.monitoring.cost.processes import TargetsError, resolved
 from services.monitoring.cost.settings import CostSettings
 from services.monitoring.database.facts import Facts
 from services.monitoring.outcomes.records import StorageError
-from tests.libs.cost.cost_accounts import counts_of, message
+from tests.libs.cost.cost_accounts import counts_of
 from tests.services.monitoring.cost.cost_world import A, B, World, cpu_s, page
 
 EXECUTOR = "executor"
@@ -123,7 +124,7 @@ def test_prices_that_change_hold_from_then_on(world: World) -> None:
         world.later(collector, 10, {A: work(1.0)}, executor=page(2.0))
     account = world.account()
     assert report(account, "tenant").bill == pytest.approx(10 + 20)
-    assert sum(line.amount for line in account.charges if line.key == message(A)) == pytest.approx(1 + 2)
+    assert sum(line.amount for line in account.charges if line.key == key_of(A)) == pytest.approx(1 + 2)
     assert sum(line.amount for line in account.charges if line.key.traffic == IDLE) == pytest.approx(9 + 18)
 
 

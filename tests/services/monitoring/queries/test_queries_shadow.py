@@ -53,7 +53,7 @@ def failed(row: int, count: int) -> list[Column]:
 
 
 def reports(world: World, first_us: int = 0) -> list[pb.ShadowReport]:
-    return list(shadow_reports(world.store, "flights", first_us).reports)
+    return shadow_reports(world.store, "flights", first_us)[0]
 
 
 def both_answered(world: World, first_us: int = 0) -> int:
@@ -120,7 +120,7 @@ def test_each_release_has_its_report_and_personal_data_is_in_none(world: World) 
     found = reports(world)
     assert [r.release for r in found] == [5, 2]
     assert [[output.name for output in r.outputs] for r in found] == [["y", "vector"]] * 2
-    assert not shadow_reports(world.store, "nothing", 0).reports
+    assert not shadow_reports(world.store, "nothing", 0)[0]
 
 
 @pytest.mark.parametrize("closed", [False, True])
@@ -136,7 +136,7 @@ def test_an_output_may_have_had_another_type_in_another_release(world: World, *,
 def test_a_file_that_can_not_be_read_is_named(world: World) -> None:
     world.stored(answers(1, 2), shadowed(1, 2))
     world.put(world.paths[0], b"x")
-    assert shadow_reports(world.store, "flights", 0).unreadable_files == [world.paths[0]]
+    assert shadow_reports(world.store, "flights", 0)[1] == {world.paths[0]}
 
 
 async def test_operators_get_the_report_over_the_socket(tmp_path: Path) -> None:
