@@ -52,17 +52,15 @@ class CostPanel:
             if budget is not None:
                 level = "bad" if a_thousand > budget else "good"
                 told += f", of {money(budget)} that they may cost"
-        told += (
-            f". Idle, for all pipelines: {money(whole.idle.amount)} of a bill of {money(whole.account.bill)}."
-        )
-        data = {"amount": own.amount, "per_1000": a_thousand, "budget_per_1000": budget, **whole.told()}
+        told += f". Idle, for all pipelines: {money(whole.idle.amount)} of a bill of {money(whole.bill)}."
+        data = {"amount": own.amount, "per_1000": a_thousand, "budget_per_1000": budget, **whole.values()}
         return Panel("Cost", told, rows, level, data)
 
 
 def _tenants(pipeline: str, whole: Report) -> list[PanelRow]:
     """Who pays for it, the most first."""
     amounts: dict[str, float] = {}
-    for line in whole.account.lines:
+    for line in whole.account.charges:
         if line.key.pipeline == pipeline and line.key.traffic != IDLE:
             amounts[line.key.tenant] = amounts.get(line.key.tenant, 0.0) + line.amount
     total = sum(amounts.values())

@@ -23,7 +23,6 @@ from services.monitoring.drift.metrics import DriftMetrics
 from services.monitoring.drift.monitor import DriftMonitor
 from services.monitoring.drift.newest_rows import newest_rows
 from services.monitoring.drift.panel import DriftPanel
-from services.monitoring.drift.persistence import Memory
 from services.monitoring.drift.ports import Baselines, Followed, Rows, Series, Version
 from services.monitoring.drift.release_baselines import ReleaseBaselines
 from services.monitoring.drift.retrain.delivery import Retraining
@@ -66,7 +65,7 @@ async def drift_of(
     retraining = Retraining(settings.drift.retrain, webhook, runtime.telemetry.once(RetrainMetrics), log)
     monitor = DriftMonitor(settings.drift, metrics, retraining, log)
     threads = ThreadPoolExecutor(_THREADS, "drift")
-    loop, memory = asyncio.get_running_loop(), Memory(facts, log)
+    loop = asyncio.get_running_loop()
 
     async def judged() -> Mapping[Version, Count]:
         if releases is not None:
@@ -85,8 +84,7 @@ async def drift_of(
             return found or Rows({}, 0)
 
         baselines = _baselines(settings.drift, releases, metrics, log)
-        refresh_s = settings.drift.refresh_s
-        watch = Watch(monitor, baselines, newest, judged, _WALL, threads, log, refresh_s, memory)
+        watch = Watch(monitor, baselines, newest, judged, _WALL, threads, log, facts)
         async with running(watch.run(), "drift", log):
             yield
 

@@ -282,9 +282,8 @@ class Ring(Lane[AnsweredBatch]):
         self._clock = clock
         self._log = log
 
-    def begin(self, served: Served, route: Route, part: Part) -> Ended:
+    def begin(self, served: Served, route: Route, part: Part, began: float) -> Ended:
         """A live run begins; what is returned must be called when it ends. Neither raises."""
-        began = self._clock()
         # What is regulated is committed before it is answered.
         regulated = is_regulated(served, route, part.batch)
 

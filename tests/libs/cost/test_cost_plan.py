@@ -1,32 +1,37 @@
 """Plans: what a load needs by what was measured, and why not more."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from headrace.cost import Account, Charge, Key, Measurement, PlanError, Prices, of_account, of_file, plan
-from headrace.cost.usage import EXPLAINED, IDLE, SHAPES, Shape
+from headrace.api.monitoring.v1 import cost_pb2 as pb
+from headrace.cost import Charge, Key, Measurement, PlanError, Prices, of_account, of_file, plan
+from headrace.cost.usage import EXPLAINED, IDLE, SHADOW, SHAPES, Shape
+from tests.libs.cost.cost_accounts import account_with
 
 CAPACITY = Path(__file__).parents[3] / "load" / "capacity.json"
 MEASURED = Measurement(
     "here", "today", {"router": Shape(100.0, 10.0), "executor": Shape(0.0, 100.0)}, {"router": 0.5}
 )
+# What is computed, but no caller asked for it.
+BESIDE_REQUESTS = (EXPLAINED, SHADOW)
 PRICES = Prices.model_validate({"prices": {"core_hour": 0.04, "memory_gb_hour": 0.0}})
 
 
-def account(rows: int, requests: int) -> Account:
+def account(rows: int, requests: int) -> pb.CostAccount:
     """A ledger in which the router used twice what its shape says."""
     key = Key("a", "p", "m:1")
     used = SHAPES["router"].us(rows, requests) * 2 / 1e6
     lines = (
         Charge(key, "router", "cpu", used, 1.0),
         Charge(Key("a", "other", "m:1"), "router", "cpu", 5.0, 1.0),
-        Charge(Key("a", "p", "m:1", EXPLAINED), "executor", "cpu", 50.0, 1.0),
         Charge(Key(traffic=IDLE), "", "cpu", 100.0, 1.0),
+        *(Charge(replace(key, traffic=traffic), "router", "cpu", 50.0, 1.0) for traffic in BESIDE_REQUESTS),
     )
-    counts = {key: (rows, requests), Key("a", "p", "m:1", EXPLAINED): (10**6, 10**3)}
-    return Account("USD", 0.0, 3600.0, 3600.0, lines, {}, counts, {"router": 0.2})
+    counts = {replace(key, traffic=traffic): (64 * rows, requests) for traffic in BESIDE_REQUESTS}
+    return account_with(lines, counts={key: (rows, requests), **counts})
 
 
 def test_cores_processes_memory_and_price() -> None:

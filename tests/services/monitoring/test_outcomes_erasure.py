@@ -43,7 +43,7 @@ def tell_all(world: World) -> None:
     ids = events.batch.columns["@event_id"].ragged.to_list()
     for (tenant, request), identity in zip(rows, ids, strict=True):
         said = identity, tenant, "flights", "f" * 64, "live", "y", 0.5, 0.75, True
-        explanations.add([Explanation(*said, (request,), (0.5,), (0.0,), ("null",))], {}, b"", NOW)
+        explanations.add([Explanation(*said, (request,), (0.5,), (0.0,), ("null",))], b"", NOW)
 
 
 def places(folder: Path, number: int) -> set[str]:

@@ -12,7 +12,7 @@ from headrace.ticks import ArmFigures, AssignedFigures
 from services.monitoring.accuracy.records import VersionWindows, Window
 from services.monitoring.drift.alarms import Alarms
 from services.monitoring.drift.monitor import Look
-from services.monitoring.drift.ports import Series, Traffic
+from services.monitoring.drift.ports import Followed, Series, Traffic
 from services.monitoring.guards.answers import Answers
 from services.monitoring.guards.counter import Wanted
 from services.monitoring.guards.guard import Objectives
@@ -110,10 +110,10 @@ async def test_what_events_drift_and_outcomes_say_is_gathered_by_arm() -> None:
     alarms = Alarms()
     alarms.look([verdict], 0.0)
     looks = [
-        Look(Series("p", live, LIVE), True, (verdict,), Alarms()),
-        Look(Series("p", canary, CANARY), True, (verdict,), alarms),
-        Look(Series("p", "older", CANARY), True, (verdict,), Alarms()),
-        Look(Series("p", canary, CANARY, Traffic.SHADOW), True, (verdict,), Alarms()),
+        Look(Series("p", live, LIVE), Followed(None, 8), Alarms(), (verdict,)),
+        Look(Series("p", canary, CANARY), Followed(None, 8), alarms, (verdict,)),
+        Look(Series("p", "older", CANARY), Followed(None, 8), Alarms(), (verdict,)),
+        Look(Series("p", canary, CANARY, Traffic.SHADOW), Followed(None, 8), Alarms(), (verdict,)),
     ]
 
     def answers(pipeline: str, of: Wanted) -> dict[tuple[int, str], Answers]:

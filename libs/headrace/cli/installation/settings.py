@@ -141,14 +141,12 @@ def files(layout: Layout) -> dict[str, dict[str, Any]]:
             "drift": {
                 "models": str(layout.models),
                 "trust": {"keys": [str(layout.model_public_key)]},
-                "retrain": {"memory": str(layout.retrainings)},
             },
             "alerts": _alerts(layout),
             "deployments": str(layout.deployment_log),
             "cost": {
                 "targets": str(layout.targets),
                 "prices": str(layout.prices),
-                "kept": str(layout.kept_prices),
                 "files": str(layout.home),
             },
         },

@@ -4,9 +4,11 @@ from collections.abc import Sequence
 
 import pytest
 
-from headrace.cost import Account, Charge, Key
+from headrace.api.monitoring.v1 import cost_pb2 as pb
+from headrace.cost import Bill, Charge, Key
 from headrace.cost.usage import IDLE
 from services.monitoring.cost.panel import CostPanel
+from tests.libs.cost.cost_accounts import account_with
 
 A, B = Key("a", "p", "m:1"), Key("b", "p", "m:1")
 LINES = (
@@ -15,11 +17,13 @@ LINES = (
     Charge(Key("a", "q", "m:1"), "executor", "cpu", 1.0, 2.0),
     Charge(Key(traffic=IDLE), "", "cpu", 10.0, 14.0),
 )
-ACCOUNT = Account("EUR", 0.0, 3600.0, 3600.0, LINES, {"cpu": (13.0, 20.0)}, {A: (1500, 10), B: (500, 10)}, {})
+ACCOUNT = account_with(LINES, [Bill("cpu", 13.0, 20.0)], {A: (1500, 10), B: (500, 10)})
 
 
-async def panel(pipeline: str, budget: float | None, accounts: Sequence[Account] = (ACCOUNT,)) -> CostPanel:
-    async def of(since: float) -> Sequence[Account]:
+async def panel(
+    pipeline: str, budget: float | None, accounts: Sequence[pb.CostAccount] = (ACCOUNT,)
+) -> CostPanel:
+    async def of(since: float) -> Sequence[pb.CostAccount]:
         return accounts
 
     return CostPanel(of, lambda _: budget, lambda: 0.0)
