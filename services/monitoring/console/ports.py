@@ -23,7 +23,6 @@ from services.monitoring.ticks import Ticks
 
 if TYPE_CHECKING:
     from services.monitoring.alerts.watch import Watch
-    from services.monitoring.console.panels.freshness import Freshness
 
 Level = Literal["good", "watch", "bad", "none"]
 
@@ -66,7 +65,6 @@ class ConsoleSources:
 
     outcomes: Callable[[str, str], Awaitable[Sequence[Outcome]]]
     events: Callable[[Query], Awaitable[Found]] | None = None
-    freshness: Freshness | None = None
     explanation: Explain | None = None
     panels: Sequence[PanelSource] = ()
     succession: Callable[[str], Succession | None] = lambda _: None

@@ -1,7 +1,7 @@
 """Predictions that were answered, with their trace and what became known of them, for the console's pages."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -11,8 +11,11 @@ from headrace.columns import Batch, Column, DType, Rows
 from headrace.events import EventGroup, GroupHeader, Mask, event_ids
 from headrace.hop.errors import Code, Reason
 from headrace.pipeline import ModelUse, parse
+from services.monitoring.console.freshness import Answer, FreshnessPanel
 from services.monitoring.console.ports import ConsoleSources, Explain
+from services.monitoring.console.requests.views import Views
 from services.monitoring.events.query import Found, find
+from services.monitoring.events.store import EventStore
 from services.monitoring.events.values import Query
 from services.monitoring.explanations.records import ColumnContribution, Explanation, ShownExplanation
 from services.monitoring.outcomes.records import Outcome
@@ -74,15 +77,18 @@ def recorded(place: Place, explanation: Explain | None = None) -> Recorded:
     world = World(place.folder / "events")
     world.wall.now = at
     place.opened.append(world)
-    group = answered(revision, at)
-    world.take(group)
+    world.take(answered(revision, at))
     traces = place.folder / "traces"
     traces.mkdir()
     (traces / "spans.jsonl").write_text(json.dumps(trace(at)) + "\n")
     made = Recorded(world, [Outcome(REQUEST, 0, "late", 1.0, True, place.wall - 5)])
     place.traces = traces
     place.requests = ConsoleSources(made.outcomes_of, made.events, explanation=explanation)
-    place.freshness.observe(group.header, group.batch.columns, at)
+
+    async def over(what: Callable[[EventStore], Answer | None]) -> Answer | None:
+        return what(world.store)
+
+    place.panels.append(FreshnessPanel(over, Views(place.store), lambda: place.wall))
     return made
 
 

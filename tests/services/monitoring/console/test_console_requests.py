@@ -11,6 +11,7 @@ import pytest
 from headrace.hop.request_ids import request_key
 from headrace.pipeline import parse
 from services.monitoring.outcomes.records import StorageError
+from tests.released import keep_document
 from tests.services.monitoring.console.console_place import Browser, Place
 from tests.services.monitoring.console.console_requests import (
     DOCUMENT,
@@ -184,10 +185,27 @@ async def test_ages_of_features_are_a_section_of_the_pipelines_page(
     [panel] = (await browser.get("/pipelines/flights.json")).json["panels"]
     place.wall += 600  # nothing came since: it is not known any more
     assert (await browser.get("/pipelines/flights.json")).json["panels"] == []
-    planes, weather = panel["rows"]
+    planes, of_plane, weather, key = panel["rows"]
     assert (panel["level"], weather["level"], planes["level"]) == ("bad", "bad", "good")
-    assert weather["label"] == "weather"
+    assert [of_plane["label"], weather["label"], key["label"]] == [
+        "planes · N789JB",
+        "weather",
+        "weather · N789JB",
+    ]
+    assert (key["level"], key["value"]) == ("bad", "3\u00a0h of 60\u00a0min")
     assert "50\u00a0% outside max_age" in weather["note"]
     assert panel["data"]["views"]["weather"]["max_age_s"] == 3600
     assert panel["data"]["views"]["weather"]["age_p95_s"] == 3 * 3600
     assert "time to live" in planes["note"]
+
+
+async def test_keys_that_are_personal_data_are_no_rows_of_the_section(
+    place: Place, known: Recorded, browser: Browser
+) -> None:
+    text = DOCUMENT.replace("entities: [tail]", "entities: [email]")
+    revision = parse(text, "flights").revision
+    keep_document(place.store, "flights", revision, text)
+    group = answered(revision, place.wall)
+    known.world.take(replace(group, header=replace(group.header, release=3)), epoch=8)
+    [panel] = (await browser.get("/pipelines/flights.json")).json["panels"]
+    assert [row["label"] for row in panel["rows"]] == ["planes", "weather"]
