@@ -36,6 +36,9 @@ _COLUMNS = frozenset(
 )
 
 
+_TEXT = 200
+
+
 class Renderer:
     """`now`: the present."""
 
@@ -55,6 +58,7 @@ class Renderer:
             "share": words.share,
             "count": words.count,
             "rate": words.rate,
+            "age": words.age,
             "ago": self._ago,
             "when": when,
             "milliseconds": milliseconds,
@@ -97,9 +101,10 @@ def milliseconds(value: float | None) -> str:
 
 
 def figure(value: Any) -> str:
-    """A number with three or four digits; other values as they are."""
+    """A number with three or four digits; of other values, such as pictures and vectors, the beginning."""
     if isinstance(value, bool) or not isinstance(value, int | float):
-        return "–" if value is None else str(value)
+        text = "–" if value is None else str(value)
+        return text if len(text) <= _TEXT else f"{text[:_TEXT]}… ({len(text)} characters)"
     text = words.count(value) if isinstance(value, int) or abs(value) >= 10_000 else f"{value:.4g}"
     return text.replace("-", "\u2212", 1) if text.startswith("-") else text
 

@@ -50,11 +50,6 @@ def views(parts: Parts) -> Mapping[str, View]:
         await log.record_reading(access.operator.name, "journals")
         return await pages.audit()
 
-    async def request(request: Request, _: Access) -> Values:
-        asked = request.query_params
-        every = bool(asked.get("all"))
-        return await parts.requests.page(asked.get("id", ""), asked.get("tenant", ""), all_kept=every)
-
     return {
         "/": View(lambda _, __: pages.overview(), "overview.html", "What changed"),
         "/now": View(lambda _, __: pages.overview(), "parts/overview.html", "", part=True),
@@ -71,7 +66,7 @@ def views(parts: Parts) -> Mapping[str, View]:
             lambda r, _: actions.question(_name(r), r.path_params["action"]), "action.html", "Change"
         ),
         "/freeze": View(lambda _, __: actions.freeze(), "freeze.html", "Freeze automation"),
-        "/requests": View(request, "requests.html", "Requests"),
+        "/requests": View(lambda r, _: parts.requests.page(r.query_params), "requests.html", "Requests"),
         "/models": View(lambda _, __: pages.models(), "models.html", "Models"),
         "/models/{model}/{version}": View(
             lambda r, _: pages.model(r.path_params["model"], r.path_params["version"]), "model.html", "Model"

@@ -58,24 +58,26 @@ async def test_it_says_what_it_was_made_of_and_what_became_of_it(known: Recorded
     found = (await result(browser, REQUEST))["found"]
     page = (await browser.get(f"/requests?id={REQUEST}")).text
     first, second = found["predictions"]
-    assert [(s["name"], s["depth"], s["ms"]) for s in found["trace"]["spans"]] == [
-        ("Predict", 0, 26.808), ("Infer", 1, 18.085), ("store", 2, 3.134), ("m", 2, 1.877),
+    assert [(s["name"], s["depth"], s["us"]) for s in found["trace"]["spans"]] == [
+        ("Predict", 0, 26_808), ("Infer", 1, 18_085), ("store", 2, 3_134), ("m", 2, 1_877),
     ]  # fmt: skip
-    assert [span["good"] for span in found["trace"]["spans"]] == [True, True, False, True]
+    assert [s["status"] for s in found["trace"]["spans"]] == ["", "", "FAILED_PRECONDITION", ""]
     assert first["models"] == [{"stage": "m", "model": "light", "version": "2", "sha256": SHA}]
     assert (first["arm"], first["release"], first["code"]) == ("live", 2, "OK")
     assert second["reason"] == "FEATURE_UNAVAILABLE"
     views = {view["view"]: view for view in first["views"]}
-    assert [f["name"] for f in views["weather"]["features"]] == ["temp", "wind"]
+    assert list(views["weather"]["features"]) == ["temp", "wind"]
     assert (views["weather"]["age_s"], views["weather"]["limit_s"]) == (900.0, 3600.0)
-    assert (views["planes"]["age"], views["planes"]["limit_s"]) == ("2\u00a0days", None)
+    assert (views["planes"]["age_s"], views["planes"]["limit_s"]) == (2 * 86_400.0, None)
+    assert "2\u00a0days old" in page
     assert second["views"][0]["source"] == "outside max_age"
     assert [(o["name"], o["value"]) for o in first["outcomes"]] == [("late", True)]
     assert second["outcomes"] == []
     # The largest contribution comes first, and all sum up to the output.
     explanation = first["explanation"]
     assert [row["column"] for row in explanation["rows"]] == ["temp", "hour"]
-    assert explanation["sum"] == explanation["output"] == 0.3125
+    added = sum(row["contribution"] for row in explanation["rows"])
+    assert explanation["base"] + added == explanation["output"] == 0.3125
     assert f"headrace events replay --id {first['prediction_id']}" in page
     assert SHA in page
 
@@ -84,10 +86,10 @@ async def test_personal_data_is_masked(known: Recorded, browser: Browser) -> Non
     page = await browser.get(f"/requests?id={REQUEST}")
     found = await browser.get(f"/requests.json?id={REQUEST}")
     assert MAIL not in page.text + found.text
-    inputs = {row["name"]: row for row in found.json["found"]["predictions"][0]["inputs"]}
-    assert inputs["email"]["masked"]
-    assert inputs["tail"] == {"name": "tail", "value": "N789JB", "masked": False}
-    assert inputs["email"]["value"].startswith("hash:")
+    first = found.json["found"]["predictions"][0]
+    assert first["masked"] == ["email"]
+    assert first["inputs"]["tail"] == "N789JB"
+    assert first["inputs"]["email"].startswith("hash:")
 
 
 async def test_a_request_id_that_two_tenants_have_sent_shows_both(place: Place, known: Recorded) -> None:
@@ -116,6 +118,38 @@ async def test_without_an_id_the_newest_are_listed(known: Recorded, browser: Bro
     assert len(found["newest"]) == 10
     assert found["newest"][0]["request_id"] == "request-7"
     assert f"/requests?id={REQUEST}" in page.text
+
+
+@pytest.mark.parametrize(
+    ("asked", "count"),
+    [
+        ("failed=1", 1),
+        ("pipeline=flights&arm=live&release=2&tenant=acme", 10),
+        ("arm=candidate", 0),
+        ("release=3", 0),
+        ("tenant=globex", 0),
+        ("since=2026-11-26T11:59:29", 10),
+        ("since=2026-11-26T12:00&pipeline=flights", 0),
+        ("until=2026-11-26T11:00:00Z", 0),
+    ],
+)
+@pytest.mark.parametrize("closed", [False, True])
+async def test_the_newest_are_filtered_and_show_their_answers(
+    known: Recorded, browser: Browser, asked: str, count: int, closed: bool
+) -> None:
+    if closed:
+        known.world.store.close_due(everything=True)
+    found = (await browser.get(f"/requests.json?{asked}")).json["newest"]
+    page = (await browser.get(f"/requests?{asked}")).text
+    assert len(found) == count
+    assert ("delay: <b>0.26</b>" in page) is (count == 10)
+    assert ("FEATURE_UNAVAILABLE" in page) is bool(count)
+
+
+async def test_a_filter_that_makes_no_sense_is_refused(known: Recorded, browser: Browser) -> None:
+    for name in ("since", "release"):
+        reply = await browser.get(f"/requests.json?{name}=x")
+        assert (reply.status, reply.json["error"]["metadata"]["field"]) == (400, name)
 
 
 async def test_only_the_last_day_is_searched_unless_all_is_wanted(place: Place, known: Recorded) -> None:
