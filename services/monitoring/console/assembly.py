@@ -66,15 +66,17 @@ async def console(
     async def sample() -> None:
         live.sample(sources.ticks.by_router(), wall())
 
-    tasks = [
-        asyncio.create_task(serve(application.asgi(tls=tls), connections, settings, log)),
-        asyncio.create_task(_every(SAMPLE_S, "counts of routers", sample, reach)),
-        asyncio.create_task(
-            _every(_REFRESH_S, "keys of operators", lambda: reach.run(operators.refresh), reach)
-        ),
-        asyncio.create_task(_every(_REFRESH_S, "ended sessions", lambda: reach.run(ended.load), reach)),
-        asyncio.create_task(_every(_FLUSH_S, "the security log", lambda: reach.run(events.flush), reach)),
+    def on_thread(call: Callable[[], None]) -> Callable[[], Awaitable[None]]:
+        return lambda: reach.run(call)
+
+    work = [
+        serve(application.asgi(tls=tls), connections, settings, log),
+        _every(SAMPLE_S, "counts of routers", sample, reach),
+        _every(_REFRESH_S, "keys of operators", on_thread(operators.refresh), reach),
+        _every(_REFRESH_S, "ended sessions", on_thread(ended.load), reach),
+        _every(_FLUSH_S, "the security log", on_thread(events.flush), reach),
     ]
+    tasks = [asyncio.create_task(one) for one in work]
     try:
         yield live
     finally:

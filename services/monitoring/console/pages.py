@@ -8,6 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from headrace.hop.errors import Reason
 from headrace.releases import Broken, Release
 from headrace.releases.changes.basis import ACTIVE
 from services.monitoring.console import faults
@@ -129,7 +130,9 @@ class Pages:
             one = partial(self._models.one, model, version)
             found = await self._reach.need(REPOSITORY, self._reach.run(one))
         if found is None:
-            raise faults.no_model(model, version)
+            model, version = model[:80], version[:80]
+            said = f"there is no version {version} of model {model}"
+            raise faults.absent(said, Reason.REASON_MODEL_UNKNOWN, model=model, version=version)
         return {"at": self._reach.at(), "notices": [], **found}
 
     async def audit(self) -> dict[str, Any]:

@@ -32,16 +32,19 @@ class ModelFacts:
         self._verified: dict[str, dict[str, Any]] = {}
 
     def all(self) -> list[dict[str, Any]]:
-        """Every model with its versions, newest first. Raises OSError."""
-        known, used = self.known(), self._used()
-        return [
+        """Every model with its versions, newest first. `problem`: why a model can't be listed. Raises OSError."""
+        unreadable: dict[str, str] = {}
+        known, used = self.known(unreadable), self._used()
+        rows = [
             {"model": model, "versions": [_row(known, used, model, one) for one in reversed(versions)]}
-            for model, versions in sorted(known.versions.items())
+            for model, versions in known.versions.items()
         ]
+        rows += [{"model": model, "versions": [], "problem": why} for model, why in unreadable.items()]
+        return sorted(rows, key=lambda row: str(row["model"]))
 
     def one(self, model: str, version: str) -> dict[str, Any] | None:
         """One version with its lineage; None: there is no such version. Raises OSError."""
-        known = self.known()
+        known = self.known({})
         if version not in known.versions.get(model, ()):
             return None
         try:
@@ -55,10 +58,11 @@ class ModelFacts:
             "signature": self._signature(model, version),
         }
 
-    def known(self) -> KnownModels:
-        """What changes are checked against, as `headrace release` checks them. Raises OSError."""
+    def known(self, unreadable: dict[str, str] | None = None) -> KnownModels:
+        """What changes are checked against, as `headrace release` checks them. `unreadable`: takes models that can't be listed.
+        Raises OSError."""
         try:
-            return known_models(self._root, self._state, self._store.records)
+            return known_models(self._root, self._state, self._store.records, unreadable)
         except RepositoryError as error:
             raise OSError(error.problem) from error
 

@@ -3,6 +3,7 @@
 import pytest
 
 from headrace.analysis import Count
+from headrace.catalog.access import Change, Write
 from headrace.releases import RolloutState
 from headrace.repository import changes
 from services.monitoring.console.ports import Panel
@@ -238,6 +239,18 @@ async def test_models_say_who_signed_them_where_they_come_from_and_what_was_alte
     assert [v["version"] for v in listed["versions"]] == ["2", "1"]
     assert one["signature"]["state"] == "not trusted"
     assert "not trusted" in page.text
+
+
+async def test_a_model_that_cannot_be_listed_is_a_row_that_says_so(browser: Browser, place: Place) -> None:
+    write = Write("model", "heavy", b"{}")
+    place.releases.records.change(Change("ann", "model.add", "heavy", [write], "", {}))
+    heavy, light = (await browser.get("/models.json")).json["models"]
+    page = await browser.get("/models")
+    assert (heavy["model"], heavy["versions"]) == ("heavy", [])
+    assert heavy["problem"].startswith("its index can't be read")
+    assert [v["version"] for v in light["versions"]] == ["2", "1"]
+    assert (await browser.get("/models/light/2")).status == 200
+    assert "its index can&#39;t be read" in page.text
 
 
 async def test_a_way_back_to_a_version_that_is_gone_warns(browser: Browser, place: Place) -> None:
