@@ -169,6 +169,7 @@ async def _eyes(
     shown = ConsoleSources(
         lambda tenant, request_id: facts.run(outcomes.of_request, tenant, request_id),
         reception.find if settings.events.files is not None else None,
+        reception.over if settings.events.files is not None else None,
         explained.of,
         [*fresh, drift.panel, accuracy.panel, *cost.panels()],
         succession=successions.of,

@@ -94,7 +94,7 @@ def timeline(trace: Mapping[str, Any]) -> dict[str, Any]:
     AttributeError: the ingress did not write it."""
     rows = ordered(trace["spans"])
     began = min((start_us(span) for _, span in rows), default=0)
-    spans = [
+    spans: list[dict[str, Any]] = [
         {
             "name": str(span["name"]),
             "service": str(span["service"]),

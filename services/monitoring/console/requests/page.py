@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, replace
+from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -187,7 +187,7 @@ class Requests:
         if found is None:
             return {"explanation": None, "no_explanation": _LATER if failed else _UNEXPLAINABLE}
         about = {"base": found.base, "output": found.value, "standard_error": found.standard_error}
-        return {"explanation": {**about, "rows": [asdict(c) for c in found.columns]}, "no_explanation": ""}
+        return {"explanation": {**about, "rows": found.columns}, "no_explanation": ""}
 
 
 def _outcome(found: Outcome) -> dict[str, Any]:

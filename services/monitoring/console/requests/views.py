@@ -55,6 +55,7 @@ def _views(text: str, pipeline: str) -> Mapping[str, View]:
         if isinstance(stage, FeaturesStage):
             for name, spec in stage.views.items():
                 rule = spec.freshness
-                limits = (rule.max_age_us * _MICRO, rule.stale_us * _MICRO) if rule else (None, 0.0)
-                found |= dict.fromkeys(spec.features, View(name, *limits, stage.entities))
+                max_age_s = rule.max_age_us * _MICRO if rule else None
+                stale_s = rule.stale_us * _MICRO if rule else 0.0
+                found |= dict.fromkeys(spec.features, View(name, max_age_s, stale_s, stage.entities))
     return found

@@ -92,7 +92,11 @@ class Application:
         return self._guarded(done)
 
     async def _series(self, request: Request, _: Access) -> Response:
-        return as_json(await self._parts.pages.series(request.path_params["pipeline"]))
+        return as_json(
+            await self._parts.pages.series(
+                request.path_params["pipeline"], number(request.query_params, "days")
+            )
+        )
 
     async def _sign_in_page(self, request: Request) -> Response:
         return self._sign_in_form(request.query_params.get("next", "/"))

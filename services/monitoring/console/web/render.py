@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
@@ -11,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import jinja2
+from pydantic_core import to_json
 from starlette.responses import Response
 
 from services.monitoring.console.facts import words
@@ -19,23 +19,8 @@ FOLDER = Path(__file__).parents[1]
 STATIC = FOLDER / "static"
 _MARKS = {"good": "✓", "watch": "…", "bad": "✕", "undone": "↺", "none": ""}
 # Of an audit entry, in columns of the table.
-_COLUMNS = frozenset(
-    [
-        "at",
-        "event",
-        "pipeline",
-        "model",
-        "version",
-        "number",
-        "author",
-        "who",
-        "operator",
-        "reason",
-        "previous",
-    ]
-)
-
-
+_COLUMNS = {"at", "event", "pipeline", "model", "version", "number", "author", "who", "operator", "reason"}
+_COLUMNS |= {"previous"}
 _TEXT = 200
 
 
@@ -84,8 +69,7 @@ class Renderer:
 
 def as_json(values: Mapping[str, Any], status: int = 200) -> Response:
     """What the page says, for programs. Numbers that JSON does not have become null."""
-    content = json.dumps(_finite(values), ensure_ascii=False, allow_nan=False).encode()
-    return Response(content, status, media_type="application/json")
+    return Response(to_json(values, inf_nan_mode="null"), status, media_type="application/json")
 
 
 def when(text: str) -> str:
@@ -134,20 +118,6 @@ def entry(values: Mapping[str, Any]) -> list[tuple[str, str]]:
 
 def _addresses() -> dict[str, str]:
     """Static file → where a page finds it; another content has another address, so browsers may keep it."""
-    files = [path for path in STATIC.rglob("*") if path.is_file()]
-    return {
-        (
-            name := str(path.relative_to(STATIC))
-        ): f"/static/{name}?{sha256(path.read_bytes()).hexdigest()[:12]}"
-        for path in files
-    }
-
-
-def _finite(value: Any) -> Any:
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
-    if isinstance(value, Mapping):
-        return {str(k): _finite(v) for k, v in value.items()}
-    if isinstance(value, list | tuple):
-        return [_finite(v) for v in value]
-    return value
+    names = [str(path.relative_to(STATIC)) for path in STATIC.rglob("*") if path.is_file()]
+    digests = {name: sha256((STATIC / name).read_bytes()).hexdigest() for name in names}
+    return {name: f"/static/{name}?{digest[:12]}" for name, digest in digests.items()}

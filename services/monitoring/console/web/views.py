@@ -57,7 +57,9 @@ def views(parts: Parts) -> Mapping[str, View]:
     return {
         "/": View(lambda _, __: pages.overview(), "overview.html", "What changed"),
         "/now": View(lambda _, __: pages.overview(), "parts/overview.html", "", part=True),
-        "/pipelines/{pipeline}": View(lambda r, _: pages.pipeline(_name(r)), "pipeline.html", "Pipeline"),
+        "/pipelines/{pipeline}": View(
+            lambda r, _: pages.pipeline(_name(r), number(r.query_params, "days")), "pipeline.html", "Pipeline"
+        ),
         "/pipelines/{pipeline}/now": View(
             lambda r, _: pages.pipeline_now(_name(r)), "parts/pipeline.html", "", part=True
         ),

@@ -3,7 +3,7 @@
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -11,7 +11,7 @@ from headrace.columns import Batch, Column, DType, Rows
 from headrace.events import EventGroup, GroupHeader, Mask, event_ids
 from headrace.hop.errors import Code, Reason
 from headrace.pipeline import ModelUse, parse
-from services.monitoring.console.freshness import Answer, FreshnessPanel
+from services.monitoring.console.freshness import FreshnessPanel
 from services.monitoring.console.ports import ConsoleSources, Explain
 from services.monitoring.console.requests.views import Views
 from services.monitoring.events.query import Found, find
@@ -44,6 +44,9 @@ SHA = "16f8286624c1f9c7fd860a33cca332a1828008cc890feacd27ead75317f4b781"
 HOUR_US = 3_600_000_000
 
 
+T = TypeVar("T")
+
+
 @dataclass
 class Recorded:
     """Events in a real store; `asked`: what was looked for."""
@@ -55,6 +58,9 @@ class Recorded:
     async def events(self, query: Query) -> Found:
         self.asked.append(query)
         return find(self.world.store, query)
+
+    async def over(self, what: Callable[[EventStore], T]) -> T:
+        return what(self.world.store)
 
     async def outcomes_of(self, tenant: str, request_id: str) -> Sequence[Outcome]:
         return self.outcomes if (tenant, request_id) == ("acme", REQUEST) else []
@@ -83,12 +89,9 @@ def recorded(place: Place, explanation: Explain | None = None) -> Recorded:
     (traces / "spans.jsonl").write_text(json.dumps(trace(at)) + "\n")
     made = Recorded(world, [Outcome(REQUEST, 0, "late", 1.0, True, place.wall - 5)])
     place.traces = traces
-    place.requests = ConsoleSources(made.outcomes_of, made.events, explanation=explanation)
+    place.requests = ConsoleSources(made.outcomes_of, made.events, made.over, explanation=explanation)
 
-    async def over(what: Callable[[EventStore], Answer | None]) -> Answer | None:
-        return what(world.store)
-
-    place.panels.append(FreshnessPanel(over, Views(place.store), lambda: place.wall))
+    place.panels.append(FreshnessPanel(made.over, Views(place.store), lambda: place.wall))
     return made
 
 

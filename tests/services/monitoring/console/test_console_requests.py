@@ -243,3 +243,20 @@ async def test_keys_that_are_personal_data_are_no_rows_of_the_section(
     known.world.take(replace(group, header=replace(group.header, release=3)), epoch=8)
     [panel] = (await browser.get("/pipelines/flights.json")).json["panels"]
     assert [row["label"] for row in panel["rows"]] == ["planes", "weather"]
+
+
+async def test_the_chart_of_days_is_of_the_stored_events(
+    place: Place, known: Recorded, browser: Browser
+) -> None:
+    known.world.take(answered(parse(DOCUMENT, "flights").revision, place.wall - 3600), epoch=8)
+    found = (await browser.get("/pipelines/flights/series.json?days=1")).json
+    page = (await browser.get("/pipelines/flights?days=7")).text
+    refused = [await browser.get(f"/pipelines/flights/series.json?days={days}") for days in ("91", "x")]
+    [live] = found["arms"]
+    rows = [round(600 * rate) for rate in live["rows_per_s"]]
+    assert (len(found["at"]), found["at"][-1], live["arm"]) == (145, place.wall // 600 * 600, "live")
+    assert rows[-8:] == [0, 10, 0, 0, 0, 0, 10, 0]
+    assert (live["error_share"][-2], live["p95_ms"][-2]) == (0.1, pytest.approx(15.4, abs=0.01))
+    assert live["error_share"][-1] is None
+    assert "/pipelines/flights/series.json?days=7" in page
+    assert [(r.status, r.json["error"]["metadata"]["field"]) for r in refused] == [(400, "days")] * 2
