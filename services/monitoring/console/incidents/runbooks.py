@@ -23,6 +23,9 @@ class Runbooks:
         self._folder = folder
         # html=False: what looks like HTML is shown as text.
         self._markdown = MarkdownIt("commonmark", {"html": False}).enable("table").disable("image")
+        # Other links are text, as they are written.
+        self._markdown.validateLink = lambda link: _LINK.fullmatch(link) is not None  # type: ignore[method-assign]
+        self._markdown.normalizeLink = _address  # type: ignore[method-assign]
         self._seen: dict[str, tuple[tuple[int, int], Markup]] = {}
 
     def html(self, name: str) -> Markup | None:
@@ -51,8 +54,6 @@ class Runbooks:
         for token in tokens:
             _lower(token)
             _aligned(token)
-            if token.children:
-                token.children = _local_links(token.children)
         return Markup(self._markdown.renderer.render(tokens, self._markdown.options, {}))  # noqa: S704 - escaped by the renderer
 
 
@@ -74,18 +75,6 @@ def _aligned(token: Token) -> None:
         token.attrSet("class", "right")
 
 
-def _local_links(tokens: list[Token]) -> list[Token]:
-    """Links to other runbooks lead to their pages here; of all others only the text stays."""
-    kept: list[Token] = []
-    links: list[bool] = []
-    for token in tokens:
-        if token.type == "link_open":
-            found = _LINK.fullmatch(str(token.attrGet("href") or ""))
-            links.append(found is not None)
-            if found is None:
-                continue
-            token.attrs = {"href": f"/incidents/runbooks/{found[1]}"}
-        elif token.type == "link_close" and not links.pop():
-            continue
-        kept.append(token)
-    return kept
+def _address(link: str) -> str:
+    found = _LINK.fullmatch(link)
+    return f"/incidents/runbooks/{found[1]}" if found else link

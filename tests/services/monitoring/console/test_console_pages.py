@@ -140,6 +140,8 @@ async def test_a_rollback_by_a_program_and_one_that_came_too_late(place: Place) 
         card = (await browser.get("/pipelines/flights.json", x_api_key=key)).json
         page = (await browser.get("/pipelines/flights", x_api_key=key)).text
         back = await browser.call(path, key, number=3)
+        models = (await browser.get("/models.json", x_api_key=key)).json["models"]
+        version = (await browser.get("/models/light/2", x_api_key=key)).text
     assert (late.status, late.json["error"]["reason"]) == (409, "RELEASE_STALE")
     assert late.json["error"]["metadata"]["number"] == "2"
     assert (done.status, done.json["release"]["number"]) == (200, 3)
@@ -151,6 +153,9 @@ async def test_a_rollback_by_a_program_and_one_that_came_too_late(place: Place) 
     assert [r["rolled_back_by"] for r in card["history"]] == [None, 3, None]
     assert not any(r["can_go_back"] for r in card["history"])
     assert "rolled back by 3" in page
+    marked = {v["version"]: v["rolled_back"] for v in models[0]["versions"]}
+    assert marked == {"1": [], "2": ["flights, by release 3"]}
+    assert "rolled back in flights, by release 3" in version
 
 
 @pytest.mark.parametrize(
