@@ -20,7 +20,7 @@ The row "none" is the same traffic without a fault. A row stays until its fault 
 
 Each service has one replica here. While it is away every request that needs it fails at once, and its caller asks again 5 ms
 later: the count of UNAVAILABLE says how fast they fail, not what share of usual traffic is lost. With one of two killed
-(`headrace up --replicas preprocessing=2`) none fails (load/HISTORY.md). How long a service is away is the start of a Python
+(`headrace up --replicas preprocessing=2`) none fails (load/RESULTS.md). How long a service is away is the start of a Python
 process (imports: 0.9 s of a processor for preprocessing, 1.3 s for the executor; several times as long on a loaded machine):
 the supervisor sees a killed one at once and waits 0.1, 0.2, 0.4 s before its first starts. A stopped one (SIGSTOP) it kills
 after 6 to 7 s.

@@ -37,7 +37,7 @@ OK = grpc.StatusCode.OK
 VIEWS = ["planes", "tail_history", "route_history", "congestion", "weather"]
 BY_TAIL = {"planes", "tail_history"}
 FAULT_S = 2.0
-# By itself, without a restart. About a second where it was measured (load/HISTORY.md); CI has taken 2.1.
+# By itself, without a restart. About a second where it was measured (load/RESULTS.md); CI has taken 2.1.
 RECOVERED_S = 20.0
 # What the pipeline allows: three times the usual, as a busy machine needs it; and a twentieth of it for the store, which is still
 # less than a slow one takes.

@@ -4,7 +4,7 @@
 - Callers that were answered a moment ago. Those that ask again as soon as they are answered come back together. Without the wait,
   the first of them would leave in a small group, and the others in another one behind it.
 
-With 64 callers in one process groups of 44 to 51 rows leave instead of 24 (load/HISTORY.md).
+With 64 callers in one process groups of 44 to 51 rows leave instead of 24 (load/RESULTS.md).
 """
 
 from __future__ import annotations

@@ -134,7 +134,7 @@ async def test_a_door_that_has_nothing_is_not_ready_and_becomes_so(tmp_path: Pat
                 assert await answer(door, text["acme"]) == "OK"
                 live.stop()
                 # What it serves first is written a moment later; it starts by its disk then.
-                await until(lambda: [*path.rglob("manifest")])
+                await until(lambda: [*(live.folder / "resources").rglob("manifest")])
                 process.kill()
                 process = DoorProcess(door)
                 await process.ready(door.grpc)

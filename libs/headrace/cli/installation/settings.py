@@ -226,7 +226,7 @@ def _client(installation: Installation, caller: str, callee: str) -> dict[str, A
 def _window(installation: Installation, callee: str) -> int:
     """How many batches the ingress has in flight at once: as many as the cores can work on.
 
-    On two cores one batch of twice the rows gives a fifth more throughput and a lower p99 than two (load/HISTORY.md). In
+    On two cores one batch of twice the rows gives a fifth more throughput and a lower p99 than two (load/RESULTS.md). In
     one process there is one thread to work on them: a second batch would leave with the first row that comes, and cost
     as much as a full one.
     """

@@ -116,8 +116,8 @@ class Supervisor:
             found[name] = {
                 "pid": current.pid if current else None,
                 "state": str(managed.policy.state),
-                "trouble": managed.trouble or None,
-                "reason": managed.reason or None,
+                "trouble": managed.policy.trouble or None,
+                "reason": managed.policy.reason or None,
                 "restarts": managed.policy.restarts,
                 "metrics": f"http://{current.metrics}/metrics" if current else None,
                 # Name of a deployed version; None: the checkout's own.
