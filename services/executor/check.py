@@ -136,8 +136,8 @@ def _run_child(config: ExecutorConfig, artifact: Artifact, memory: int) -> tuple
     while not (told := reader.poll(_TICK_S)) and time.monotonic() < ends and os.getppid() == parent:
         pass
     report: list[Any] = []
-    with suppress(EOFError):  # it ended without a report
-        report = reader.recv() if told else []
+    with suppress(EOFError, OSError):  # it ended without a report
+        report = json.loads(reader.recv_bytes()) if told else []
     if not told:
         child.kill()
     child.join()
@@ -149,7 +149,7 @@ def _run_child(config: ExecutorConfig, artifact: Artifact, memory: int) -> tuple
 def _in_child(config: ExecutorConfig, artifact: Artifact, memory: int, writer: Connection) -> None:
     """Reports what is wrong, if anything, and ends at once, whatever threads an engine has left."""
     bounded.limit(memory)
-    writer.send(_activate(config, artifact))
+    writer.send_bytes(json.dumps(_activate(config, artifact)).encode())
     os._exit(0)
 
 

@@ -11,11 +11,11 @@ from headrace.comparison.messages import quantiles, write_report
 from headrace.hop.call import Call
 from services.monitoring import errors
 from services.monitoring.events.reception import Reception
+from services.monitoring.guards.guard import Finding
 from services.monitoring.outcomes.recorder import Recorder
 from services.monitoring.outcomes.records import MAX_OUTCOMES, Outcome, OutcomeError, StorageError
 from services.monitoring.queries.shadow import ShadowReport, shadow_reports
 from services.monitoring.rollouts.analyser import Analysis, Status
-from services.monitoring.rollouts.verdicts import GuardVerdict
 
 # Of an interval that is shown: it misses the true rate at any look, on either side.
 _ALPHA = 0.05
@@ -131,7 +131,7 @@ def _tell_status(status: Status, response: pb.GetRolloutResponse) -> None:
         response.deadline_time.FromMilliseconds(round(answer.ends * 1000))
 
 
-def _guard(found: GuardVerdict) -> pb.GuardFigures:
+def _guard(found: Finding) -> pb.GuardFigures:
     return pb.GuardFigures(
         guard=found.name,
         verdict=str(found.verdict),
@@ -144,6 +144,9 @@ def _guard(found: GuardVerdict) -> pb.GuardFigures:
         excess=found.excess,
         excess_allowed=found.excess_allowed,
         slow_over_s=found.slow_over_s or 0.0,
+        action=found.action,
+        says=found.says,
+        unknown=found.unknown,
     )
 
 

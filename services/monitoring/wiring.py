@@ -37,6 +37,8 @@ from services.monitoring.events.wiring import events
 from services.monitoring.experiments import experiment_read_out
 from services.monitoring.explanations.store import ExplanationStore
 from services.monitoring.explanations.wiring import explanations
+from services.monitoring.guards.counter import AnswerCounter
+from services.monitoring.guards.guard import Objectives
 from services.monitoring.intake.answered import Answered
 from services.monitoring.intake.servicer import FactsServicer
 from services.monitoring.metrics import Metrics
@@ -46,10 +48,9 @@ from services.monitoring.outcomes.recorder import Recorder
 from services.monitoring.outcomes.records import Judged
 from services.monitoring.outcomes.store import OutcomeStore
 from services.monitoring.outcomes.succession_watch import SuccessionMetrics, SuccessionWatch
-from services.monitoring.rollout_counts import RolloutCounts
+from services.monitoring.rollout_counts import RolloutCounts, Seen
 from services.monitoring.rollouts.analyser import Analyser, Analysis
-from services.monitoring.rollouts.evidence import Objectives
-from services.monitoring.rollouts.handover import ControlLadder, ControlLease, DatabaseEvidence
+from services.monitoring.rollouts.handover import ControlLadder, ControlLease
 from services.monitoring.rollouts.metrics import RolloutMetrics
 from services.monitoring.servicer import AnalysisServicer, MonitoringServicer
 from services.monitoring.ticks import Ticks
@@ -79,7 +80,9 @@ async def build(settings: MonitoringConfig, runtime: Runtime) -> AsyncIterator[S
         eyes = await _eyes(analysers, settings, records, runtime, ticks, facts, store, judged)
         analysis = None
         if records is not None:
-            analysis = await analysers.enter_async_context(_analysing(records, runtime, ticks, facts, store))
+            analysis = await analysers.enter_async_context(
+                _analysing(records, runtime, ticks, facts, store, eyes.seen)
+            )
         if settings.console is not None:
             await analysers.enter_async_context(
                 serving_console(settings, records, runtime, ticks, analysis, eyes.shown)
@@ -96,11 +99,12 @@ async def build(settings: MonitoringConfig, runtime: Runtime) -> AsyncIterator[S
 
 @dataclass(frozen=True, slots=True)
 class _Eyes:
-    """What looks at each event of a prediction: its services, and what the console shows of it; and what has the events."""
+    """What looks at events of predictions, and what others need of it: services, the console, explanations, rollouts."""
 
     services: Sequence[Service]
     shown: ConsoleSources
     events: Reception
+    seen: Seen
 
 
 async def _eyes(
@@ -128,9 +132,11 @@ async def _eyes(
     cost = await stack.enter_async_context(
         counting_cost(settings.cost, settings.events.folder, facts, runtime, watch)
     )
+    answers = AnswerCounter()
     observers: list[EventObserver | GroupObserver] = [
         accuracy.observer,
         *cost.observers,
+        answers,
     ]
     kept_explanations = ExplanationStore(facts)
     event_service, reception = await stack.enter_async_context(
@@ -175,9 +181,18 @@ async def _eyes(
         succession=successions.of,
         alerts=watch if settings.cost.told and settings.alerts.rules else None,
     )
+    seen = Seen(
+        lambda pipeline, wanted: answers.taken(pipeline, wanted, _WALL()),
+        drift.monitor.looks,
+        drift.monitor.ranges,
+        lambda pipeline: facts.run(judged.windows, 0.0, pipeline),
+    )
     reports = Service(facts_pb2.DESCRIPTOR.services_by_name["FactsService"], intake)
     return _Eyes(
-        [reports, event_service, accuracy.service, explanation_service, *cost.services()], shown, reception
+        [reports, event_service, accuracy.service, explanation_service, *cost.services()],
+        shown,
+        reception,
+        seen,
     )
 
 
@@ -188,6 +203,7 @@ async def _analysing(
     ticks: Ticks,
     facts: Facts,
     outcomes: OutcomeStore,
+    seen: Seen,
 ) -> AsyncIterator[Analysis]:
     """Judges the rollouts of these releases meanwhile. Raises ConfigError."""
     log, metrics = runtime.telemetry.log, runtime.telemetry.once(RolloutMetrics)
@@ -210,12 +226,11 @@ async def _analysing(
         async def objectives(release: Release) -> Objectives:
             return await loop.run_in_executor(threads, promises, release)
 
-        counts = RolloutCounts(ticks.by_epoch, judged, objectives, lambda _: metrics.failed("outcomes"))
+        counts = RolloutCounts(ticks.by_epoch, judged, objectives, lambda _: metrics.failed("outcomes"), seen)
         analyser = Analyser(
             releases,
             counts,
             lease,
-            DatabaseEvidence(facts),
             ControlLadder(records),
             LATENCY_EDGES_S,
             metrics,

@@ -1,10 +1,9 @@
 """Causes in releases and features."""
 
-import sqlite3
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 
-from tests.alerts.alarmed_system import PLACE, Alarmed, fill
+from tests.alerts.alarmed_system import Alarmed, fill
 from tests.alerts.causes import Causes
 from tests.alerts.model_causes import table
 from tests.repeated import repeated
@@ -91,14 +90,6 @@ def nonsense_events(alarmed: Alarmed) -> Iterator[None]:
     for _ in range(3):
         alarmed.stores.command("XADD", "headrace:features", "*", "view", "no_such_view")
     yield
-
-
-@CAUSES.add(RolloutFailing={})
-def no_evidence(_: Alarmed) -> Iterator[None]:
-    """Nothing can be written to the database, and so no evidence of a rollout, which has no calls and so waits."""
-    with rollout(8), closing(sqlite3.connect(PLACE.facts)) as other:
-        other.execute("BEGIN IMMEDIATE")
-        yield
 
 
 @CAUSES.add(FeaturesMissing={"view": "weather"})

@@ -19,12 +19,22 @@ from headrace.analysis.mean_difference import (
     sequential_half_width,
 )
 from headrace.analysis.pace import highest_weight
-from headrace.analysis.rate_ratio import FINE_EFFECTS, HARM_EFFECTS, Count, RateRatio
+from headrace.analysis.rate_ratio import (
+    FINE_EFFECTS,
+    HARM_EFFECTS,
+    SHIFT_EFFECTS,
+    Count,
+    RateRatio,
+    benjamini_hochberg,
+    log_mean,
+    rows_needed,
+)
 from headrace.analysis.sample_ratio import SRM_ALARM, SampleRatio, log_e_value
 
 __all__ = [
     "FINE_EFFECTS",
     "HARM_EFFECTS",
+    "SHIFT_EFFECTS",
     "SRM_ALARM",
     "ArmReadOut",
     "Count",
@@ -35,15 +45,18 @@ __all__ = [
     "ReadOut",
     "SampleRatio",
     "SlowThreshold",
+    "benjamini_hochberg",
     "difference",
     "edge_bucket",
     "excess_upper_bound",
     "highest_weight",
     "log_e_value",
+    "log_mean",
     "lower_bound",
     "read_out",
     "relative_lift",
     "rows_above",
+    "rows_needed",
     "sequential_half_width",
     "threshold_bucket",
     "upper_bound",

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from headrace.columns import DType
 from headrace.pipeline.document.cache_rule import CacheRule
+from headrace.pipeline.guards import GuardAction
 from headrace.pipeline.problems import Source
 from headrace.pipeline.stages.kind import Stage
 from headrace.pipeline.types import ColumnType, Scalar
@@ -39,11 +40,13 @@ class InputField:
 
 @dataclass(frozen=True, slots=True)
 class OutputField:
-    """One column of the reply. `digits`: after the point, to which its numbers are rounded; None: not rounded."""
+    """One column of the reply. `digits`: after the point, to which its numbers are rounded; None: not rounded. `range`: in which
+    each number should lie; both ends allowed, None = open."""
 
     name: str
     type: ColumnType
     digits: int | None = None
+    range: tuple[float | None, float | None] | None = None
 
     @property
     def dtype(self) -> DType:
@@ -111,6 +114,10 @@ class Pipeline:
     regulated: bool = False
     # How predictions are explained; None: only on request.
     explanations: ExplanationRule | None = None
+    # Inputs each of whose `choices` is a segment that a new version is judged by.
+    segments: tuple[str, ...] = ()
+    # Guard → what it does in rollouts of this document that do not say it themselves.
+    guards: Mapping[str, GuardAction] = field(default_factory=dict)
 
 
 REGULATED = "@regulated"

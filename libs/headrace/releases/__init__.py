@@ -9,13 +9,13 @@ restart) decides it.
 
 from __future__ import annotations
 
+from headrace.pipeline.guards import Guard
 from headrace.releases.document import (
     Arm,
     Assignment,
     Between,
     Cap,
     Experiment,
-    Guard,
     OneOf,
     Partition,
     Release,

@@ -13,7 +13,7 @@ import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from enum import StrEnum
-from typing import Annotated, Any, Literal, NamedTuple, Self, TypeAlias
+from typing import Annotated, Any, Literal, Self, TypeAlias
 
 from pydantic import (
     AfterValidator,
@@ -27,6 +27,7 @@ from pydantic import (
     model_validator,
 )
 
+from headrace.pipeline.guards import Guard, GuardName
 from headrace.releases.errors import ReleaseError
 from headrace.releases.spans import LIVE as LIVE
 from headrace.releases.spans import Span, placed, spans_of
@@ -171,50 +172,6 @@ class Shadow(Part):
     share: Share = 1.0
 
 
-class Margins(NamedTuple):
-    """See Guard."""
-
-    harm: float
-    fine_ratio: float
-    fine_absolute: float
-
-
-GuardName: TypeAlias = Literal["errors", "slow", "wrong"]
-
-# A guard's margins where the document gives none. Errors must not rise at all. Arms differ a little in speed without any harm,
-# and new models in their mistakes.
-_MARGINS: Mapping[GuardName, Margins] = {
-    "errors": Margins(0.0, 2.0, 0.005),
-    "slow": Margins(1.0, 3.0, 0.05),
-    "wrong": Margins(0.05, 0.1, 0.02),
-}
-
-
-class Guard(Part):
-    """One metric that a rollout is judged by. A bad row is: `errors`: a fault of ours; `slow`: slower than `slow_ms` (None: the
-    pipeline's objective, else the live arm's p95); `wrong`: an outcome says so.
-
-    Harm: the canary's rate of bad rows exceeds (1 + `harm_margin`) × the live arm's. Fine: it is below (1 + `fine_ratio`) × the
-    live arm's, or exceeds it by less than `fine_absolute`. A margin that is None is the usual one of this metric.
-    """
-
-    harm_margin: float | None = Field(default=None, ge=0, le=10)
-    fine_ratio: float | None = Field(default=None, gt=0, le=10)
-    fine_absolute: float | None = Field(default=None, gt=0, lt=1)
-    slow_ms: PositiveFloat | None = None
-    # Whether a promotion waits for this guard to be proven fine.
-    required: bool = True
-
-    def margins(self, name: GuardName) -> Margins:
-        """The margins as the guard of this name."""
-        own = (self.harm_margin, self.fine_ratio, self.fine_absolute)
-        return Margins(*(u if o is None else o for o, u in zip(own, _MARGINS[name], strict=True)))
-
-
-def _default_guards() -> dict[GuardName, Guard]:
-    return {"errors": Guard(), "slow": Guard()}
-
-
 class RolloutState(StrEnum):
     """Where a rollout is. Only a running one changes weights by itself."""
 
@@ -236,7 +193,7 @@ class Rollout(Part):
     arm: Name
     ladder: tuple[Share, ...] = (0.01, 0.05, 0.25, 0.5, 1.0)
     step: int = Field(default=0, ge=0)
-    guards: Mapping[GuardName, Guard] = Field(default_factory=_default_guards)
+    guards: Mapping[GuardName, Guard] = Field(default_factory=dict)
     alpha: float = Field(default=0.01, gt=0, le=0.2)
     fine_alpha: float = Field(default=0.05, gt=0, le=0.5)
     stage_s: PositiveFloat = 30.0

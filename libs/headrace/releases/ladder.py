@@ -37,7 +37,7 @@ class Action(StrEnum):
 @dataclass(frozen=True, slots=True)
 class Report:
     """A verdict on release `number`. `weight`: the highest that the evidence allows; `reason`: in a few words; `figures`: of what
-    was looked at. `lease`: token of the lease."""
+    was looked at. `lease`: token of the lease. `suspicion`: what the rollout pauses for; empty: nothing."""
 
     pipeline: str
     number: int
@@ -46,6 +46,7 @@ class Report:
     figures: str = ""
     weight: float = 0.0
     lease: str = ""
+    suspicion: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +77,7 @@ def report_message(report: Report) -> pb.ReportVerdictRequest:
         reason=report.reason,
         figures=report.figures,
         lease_token=report.lease,
+        suspicion=report.suspicion,
     )
 
 
@@ -84,8 +86,16 @@ def report_of(message: pb.ReportVerdictRequest) -> Report:
     name = pb.RolloutVerdict.Name(message.verdict).removeprefix("ROLLOUT_VERDICT_")
     if name not in RolloutVerdict.__members__:
         raise ValueError("no verdict is named")
-    verdict, weight, token = RolloutVerdict[name], message.allowed_weight, message.lease_token
-    return Report(message.pipeline, message.number, verdict, message.reason, message.figures, weight, token)
+    return Report(
+        message.pipeline,
+        message.number,
+        RolloutVerdict[name],
+        message.reason,
+        message.figures,
+        message.allowed_weight,
+        message.lease_token,
+        message.suspicion,
+    )
 
 
 def answer_message(answer: Answer) -> pb.ReportVerdictResponse:

@@ -64,9 +64,11 @@ def decide(
         return decision(Action.ROLL_BACK, f"{report.reason} at {weight:.2%}", at=0.0)
     if report is not None and report.verdict is RolloutVerdict.SAMPLE_RATIO_BROKEN:
         return decision(Action.PAUSE, report.reason)
+    if report is not None and report.suspicion and not _accepted(history, report.suspicion):
+        return decision(Action.PAUSE, report.suspicion)
     if (blocked := _blocked(rollout, weight, now - _stage_start(history), report)) is None:
         if weight >= 1:
-            return decision(Action.PROMOTE, "proven fine at full weight")
+            return decision(Action.PROMOTE, report.reason if report else "")
         step = min(rollout.step + 1, len(rollout.ladder) - 1)
         return decision(
             Action.STEP, f"from {weight:.2%} to {rollout.ladder[step]:.2%}", step, rollout.ladder[step]
@@ -104,6 +106,19 @@ def _stage_start(history: Sequence[Release]) -> float:
 def _stage(release: Release) -> tuple[int, float] | None:
     rollout = release.rollout
     return None if rollout is None else (rollout.since, canary_share(release.assign.weights, rollout.arm))
+
+
+def _accepted(history: Sequence[Release], suspicion: str) -> bool:
+    """Whether the rollout was paused for the same, as far as releases are kept: a person has decided since that it goes on."""
+    since = history[0].rollout and history[0].rollout.since
+    return any(
+        release.author == AUTHOR
+        and release.reason.partition(". ")[0] == suspicion
+        and release.rollout is not None
+        and release.rollout.since == since
+        and release.rollout.state == RolloutState.PAUSED
+        for release in history
+    )
 
 
 def _paused_at(history: Sequence[Release], end: float) -> bool:

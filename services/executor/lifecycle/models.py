@@ -295,8 +295,8 @@ class Models(LoadedVersions):
         """Takes a version out of quarantine: it was loaded, or it should not serve any more."""
         if self._quarantine.release(key):
             self._context.log.info("model out of quarantine", model=key[0], version=key[1])
-            await asyncio.to_thread(self._records.release, ":".join(key))
             self._quarantine.show(self._context.metrics.quarantined)
+            await asyncio.to_thread(self._records.release, ":".join(key))
 
     async def _maintain_forever(self) -> None:
         """Retries versions in quarantine, writes records that could not be written, follows changes of other processes."""

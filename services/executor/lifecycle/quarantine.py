@@ -93,6 +93,3 @@ class Quarantine:
 
     def all(self) -> Iterable[tuple[Key, QuarantinedVersion]]:
         return list(self._held.items())
-
-    def due(self, now: float) -> list[Key]:
-        return [key for key, held in self._held.items() if held.due <= now]

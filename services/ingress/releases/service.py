@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -162,7 +163,8 @@ class ReleaseServicer:
         def how(place: Place) -> Release:
             place.basis.refuse_rollout("another one")
             arm = _arm(place, request.spec, name)
-            return rollout_started(place.basis, arm, plan, datetime.now(UTC), place.store.frozen())
+            declared = replace(plan, declared=place.documents.guards(arm))
+            return rollout_started(place.basis, arm, declared, datetime.now(UTC), place.store.frozen())
 
         change = await self._change(request.pipeline, request.options, context, how)
         return pb.StartRolloutResponse(change=change)

@@ -3,26 +3,24 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from headrace.analysis import ReadOut
 from headrace.catalog.errors import LeaseLostError, RecordsError
 from headrace.releases import Experiment, Release, ReleaseError, ReleaseStore
 from headrace.releases.changes.basis import ACTIVE
 from headrace.releases.ladder import Answer, Report
-from services.monitoring.outcomes.records import StorageError
+from services.monitoring.guards.guard import Objectives
 from services.monitoring.ports import Log
-from services.monitoring.rollouts.evidence import Evidence, Objectives, key
-from services.monitoring.rollouts.handover import ControlLease, DatabaseEvidence
+from services.monitoring.rollouts.evidence import Evidence, key
+from services.monitoring.rollouts.handover import ControlLease
 from services.monitoring.rollouts.judgement import Judgement, judge
 from services.monitoring.rollouts.ports import Counts, Ladder, Observer
 
-# Evidence is saved this often: what was counted since then is still in the routers' cumulative counts.
-_SAVE_S = 5.0
 _PERIOD_S = 0.5
 T = TypeVar("T")
 
@@ -40,7 +38,7 @@ class Status:
 
 
 class Analyser:
-    """Runs until cancelled. If control or the evidence can't be reached, rollouts stay where they are and the status says so.
+    """Runs until cancelled. If control can't be reached, rollouts stay where they are and the status says so.
     `edges_s`: upper edges of the latency buckets of ticks, in seconds. `clock`: seconds since 1970. `threads`: where stores are
     called."""
 
@@ -49,7 +47,6 @@ class Analyser:
         store: ReleaseStore,
         counts: Counts,
         lease: ControlLease,
-        evidence_store: DatabaseEvidence,
         ladder: Ladder,
         edges_s: Sequence[float],
         observer: Observer,
@@ -60,7 +57,6 @@ class Analyser:
         self._store = store
         self._counts = counts
         self._lease = lease
-        self._evidence_store = evidence_store
         self._edges_s = edges_s
         self._ladder = ladder
         self._observer = observer
@@ -68,7 +64,6 @@ class Analyser:
         self._clock = clock
         self._threads = threads
         self._evidence: dict[str, Evidence] = {}
-        self._saved: dict[str, float] = {}
         self._status: dict[str, Status] = {}
         self._problems: dict[str, str] = {}
         self.leads = False
@@ -139,9 +134,8 @@ class Analyser:
         if leads != self.leads:
             self.leads = leads
             self._log.info("analyser leads" if leads else "analyser stands by")
-            # What was gathered before may be older than what the other analyser saved meanwhile.
+            # The other analyser may have counted meanwhile.
             self._evidence.clear()
-            self._saved.clear()
         self._observer.leading(leads)
         return leads
 
@@ -160,10 +154,9 @@ class Analyser:
             return
         objectives = await self._counts.objectives(release)
         evidence = await self._evidence_of(release, objectives, now)
-        evidence.look(release, await self._counts.ticks(release), now)
+        facts = await self._counts.facts(release, objectives)
+        evidence.look(release, await self._counts.ticks(release), now, facts)
         judgement = judge(release, evidence, objectives)
-        if now - self._saved.get(pipeline, 0.0) >= _SAVE_S:
-            await self._save(pipeline, evidence, now)
         report = Report(
             pipeline,
             release.number,
@@ -172,6 +165,7 @@ class Analyser:
             judgement.figures,
             judgement.weight,
             self._lease.token,
+            judgement.suspicion,
         )
         answer = await self._blocking(partial(self._ladder.report, report))
         self._observer.looked(pipeline, judgement, answer)
@@ -180,43 +174,15 @@ class Analyser:
     async def _evidence_of(self, release: Release, objectives: Objectives, now: float) -> Evidence:
         pipeline = release.pipeline
         known = self._evidence.get(pipeline)
-        if known is not None and known.key == key(release):
-            return known
-        evidence = Evidence(release, self._edges_s, objectives, now)
-        saved = await self._blocking(partial(self._load, pipeline))
-        if saved is not None and not evidence.restore(saved):
-            self._log.info("evidence begins anew: what was saved is of another rollout", pipeline=pipeline)
-            evidence = Evidence(release, self._edges_s, objectives, now)
-        self._evidence[pipeline] = evidence
-        return evidence
-
-    def _load(self, pipeline: str) -> Mapping[str, Any] | None:
-        try:
-            return self._evidence_store.load(pipeline, self._lease.token)
-        except StorageError as error:
-            self._observer.failed("evidence")
-            self._log.warning(
-                "saved evidence can't be read; it begins anew", pipeline=pipeline, error=str(error)
-            )
-            return None
-
-    async def _save(self, pipeline: str, evidence: Evidence, now: float) -> None:
-        values = evidence.to_json()
-        try:
-            save = partial(self._evidence_store.save, pipeline, values, self._lease.token)
-            if not await self._blocking(save):
-                # Another analyser had the lease meanwhile: what it saved goes before what is known here.
-                self._evidence.pop(pipeline, None)
-        except (StorageError, ValueError) as error:
-            self._observer.failed("evidence")
-            self._log.warning("evidence can't be saved", pipeline=pipeline, error=str(error))
-        self._saved[pipeline] = now
+        if known is None or known.key != key(release):
+            history = await self._blocking(partial(self._store.history, pipeline))
+            known = self._evidence[pipeline] = Evidence(release, self._edges_s, objectives, now, history)
+        return known
 
     def _forget(self, pipeline: str) -> None:
         """The pipeline has no rollout now. Its last status stays for people who ask how it ended."""
         if self._evidence.pop(pipeline, None) is not None:
             self._observer.gone(pipeline)
-        self._saved.pop(pipeline, None)
 
     def _problem(self, pipeline: str, kind: str, text: str) -> None:
         """Says what is wrong once, not at each look."""
@@ -240,10 +206,7 @@ class Analyser:
             self._log.info("rollouts go on", pipeline=pipeline)
 
     async def _give_up(self) -> None:
-        """Saves what is known and gives the lease back, so that another analyser goes on at once."""
-        now = self._clock()
-        for pipeline, evidence in list(self._evidence.items()) if self.leads else ():
-            await self._save(pipeline, evidence, now)
+        """Gives the lease back, so that another analyser goes on at once."""
         try:
             await self._blocking(self._lease.release)
         except OSError as error:

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
-from typing import Any, Literal, TypeAlias
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal, TypeAlias
 
 Unit: TypeAlias = Literal["row", "drawn"]
-# Streams that are remembered; more are left out, and `dropped` says so. A router has one for each of the last releases.
-MOST_STREAMS = 512
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +31,8 @@ class ArmCounts:
     assigned: int = 0
 
     def minus(self, earlier: ArmCounts) -> ArmCounts | None:
-        """What was added since `earlier`; None: something is smaller, so `earlier` is not earlier."""
+        """What was added since `earlier`; None: something is smaller, so `earlier` is not earlier, or a part is larger than its
+        whole."""
         latency = _less(self.latency, earlier.latency)
         rest = (
             self.rows - earlier.rows,
@@ -42,18 +41,9 @@ class ArmCounts:
             self.wrong - earlier.wrong,
             self.assigned - earlier.assigned,
         )
-        if latency is None or min(rest) < 0:
+        if latency is None or min(rest) < 0 or self.errors > self.rows or self.wrong > self.labelled:
             return None
         return ArmCounts(rest[0], rest[1], latency, *rest[2:])
-
-    @property
-    def plausible(self) -> bool:
-        """Whether no part is larger than its whole."""
-        return (
-            0 <= self.errors <= self.rows
-            and 0 <= self.wrong <= self.labelled
-            and min(self.latency, default=0) >= 0
-        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,26 +62,13 @@ class Streams:
     """Turns cumulative ticks into increments, each counted once."""
 
     last: dict[tuple[str, int, Unit], dict[str, ArmCounts]] = field(default_factory=dict)
-    # Ticks that were older than what is known, contradicted themselves, or found no room.
-    late: int = 0
-    implausible: int = 0
-    dropped: int = 0
 
     def take(self, tick: Tick) -> dict[str, ArmCounts] | None:
-        """What the tick adds, by arm; None: nothing (late, repeated, implausible, or too many streams)."""
-        if not all(counts.plausible for counts in tick.arms.values()):
-            self.implausible += 1
-            return None
+        """What the tick adds, by arm; None: nothing, as it is late or can't be true."""
         name = tick.source, tick.release, tick.unit
-        known = self.last.get(name)
-        if known is None:
-            if len(self.last) >= MOST_STREAMS:
-                self.dropped += 1
-                return None
-            known = {}
+        known = self.last.get(name, {})
         added = {arm: counts.minus(known.get(arm, ArmCounts())) for arm, counts in tick.arms.items()}
         if any(more is None for more in added.values()):
-            self.late += 1
             return None
         self.last[name] = {**known, **tick.arms}
         return {arm: more for arm, more in added.items() if more is not None and more != ArmCounts()}
@@ -99,25 +76,6 @@ class Streams:
     def forget_before(self, release: int) -> None:
         """Forgets streams of releases that are no longer answered under; ticks of them are ignored by the caller."""
         self.last = {name: arms for name, arms in self.last.items() if name[1] >= release}
-
-    def to_json(self) -> list[list[Any]]:
-        """Plain values."""
-        return [
-            [*name, {arm: asdict(counts) for arm, counts in arms.items()}] for name, arms in self.last.items()
-        ]
-
-    @classmethod
-    def from_json(cls, values: Sequence[Sequence[Any]]) -> Streams:
-        """Raises TypeError, ValueError or KeyError if the values are none of `to_json`."""
-        last: dict[tuple[str, int, Unit], dict[str, ArmCounts]] = {}
-        for source, release, unit, arms in values:
-            last[str(source), int(release), "drawn" if unit == "drawn" else "row"] = dict(_arms(arms))
-        return cls(last)
-
-
-def _arms(values: Mapping[str, Mapping[str, Any]]) -> Iterator[tuple[str, ArmCounts]]:
-    for arm, counts in values.items():
-        yield arm, ArmCounts(**{**counts, "latency": tuple(counts["latency"])})
 
 
 def _less(now: tuple[int, ...], before: tuple[int, ...]) -> tuple[int, ...] | None:

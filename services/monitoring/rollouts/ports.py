@@ -7,8 +7,8 @@ from typing import Protocol
 
 from headrace.releases import Release
 from headrace.releases.ladder import Answer, Report
+from services.monitoring.guards.guard import Facts, Objectives
 from services.monitoring.rollouts.counts import Tick
-from services.monitoring.rollouts.evidence import Objectives
 from services.monitoring.rollouts.judgement import Judgement
 
 
@@ -17,6 +17,10 @@ class Counts(Protocol):
 
     async def ticks(self, release: Release) -> Sequence[Tick]:
         """Ticks of the pipeline's last releases, those of ended sources included."""
+        ...
+
+    async def facts(self, release: Release, objectives: Objectives) -> Facts:
+        """What is known of the answers of both arms. Those that were counted are given once."""
         ...
 
     async def objectives(self, release: Release) -> Objectives:
@@ -40,7 +44,7 @@ class Observer(Protocol):
         ...
 
     def failed(self, kind: str) -> None:
-        """Something did not work: a short word of ours (`store`, `lease`, `evidence`, `bug`, …)."""
+        """Something did not work: a short word of ours (`store`, `lease`, `bug`, …)."""
         ...
 
     def leading(self, leads: bool) -> None:

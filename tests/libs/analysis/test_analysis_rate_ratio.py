@@ -1,15 +1,15 @@
 """The e-process of two rates: exact properties on small cases, by enumeration."""
 
-import json
 import math
 from itertools import product
 from math import comb
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from headrace.analysis import FINE_EFFECTS, HARM_EFFECTS, Count, RateRatio
+from headrace.analysis import FINE_EFFECTS, HARM_EFFECTS, Count, RateRatio, benjamini_hochberg, rows_needed
 
 
 def started(margin: float, effects: tuple[float, ...]) -> RateRatio:
@@ -93,23 +93,53 @@ def test_a_canary_that_breaks_late_is_found_by_a_start_near_it() -> None:
     assert seconds["anew"] * 5 < seconds["once"]
 
 
-def test_a_state_continues_where_it_was_saved() -> None:
-    test = RateRatio(0.5, HARM_EFFECTS)
-    fresh = RateRatio(0.5, HARM_EFFECTS)
-    fresh.restore(json.loads(json.dumps(test.to_json(), allow_nan=False)))
-    assert fresh.log_e == test.log_e
-    test.start(0.5)
-    test.observe(Count(100, 1), Count(5, 2))
-    fresh.restore(json.loads(json.dumps(test.to_json(), allow_nan=False)))
-    for both in (test, fresh):
-        both.observe(Count(80, 0), Count(20, 1))
-    assert fresh.log_e == test.log_e
+def test_tests_side_by_side_are_as_each_alone() -> None:
+    many, alone = RateRatio(0.5, HARM_EFFECTS, 3), [RateRatio(0.5, HARM_EFFECTS) for _ in range(3)]
+    rng = np.random.default_rng(1)
+    for tick in range(20):
+        for test in (many, *alone):
+            test.start(0.1 if tick % 5 == 0 else 0.0)
+        live, canary = rng.integers(50, 90, 3), rng.integers(1, 9, 3)
+        bad = rng.integers(0, 2, (2, 3))
+        many.observe_each(live, bad[0], canary, bad[1])
+        for test, *of in zip(alone, live, bad[0], canary, bad[1], strict=True):
+            n_live, x_live, n_canary, x_canary = map(int, of)
+            test.observe(Count(n_live, x_live), Count(n_canary, x_canary))
+    assert many.log_es() == pytest.approx([test.log_e for test in alone])
+    assert math.exp(many.log_e) == pytest.approx(sum(math.exp(test.log_e) for test in alone) / 3)
 
 
-@pytest.mark.parametrize("state", [{}, {"log_sums": [0.0], "unspent": 1}, {"log_sums": 1, "unspent": 1}])
-def test_what_is_no_state_is_refused(state: dict[str, object]) -> None:
-    with pytest.raises((ValueError, KeyError)):
-        RateRatio(0.0, HARM_EFFECTS).restore(state)
+def test_of_what_e_bh_believes_few_are_false_though_all_depend_on_one_another() -> None:
+    """Twenty tests share their chance; five of them are true. An e-value of mean 1 is a/U-like, the worst there is."""
+    rng, false_shares = np.random.default_rng(2), []
+    for _ in range(4000):
+        chance = rng.random()
+        es = np.full(20, 200.0 if chance < 1 / 200 else 0.01)
+        es[:5] = 5000.0
+        found = benjamini_hochberg(np.log(es), 0.1)
+        false_shares.append(sum(i >= 5 for i in found.tolist()) / max(len(found), 1))
+        assert {0, 1, 2, 3, 4} <= set(found.tolist())
+    assert np.mean(false_shares) <= 0.1
+    assert not benjamini_hochberg(np.log([9.0, 1.0]), 0.1).size
+    assert benjamini_hochberg(np.log([10.1, 10.1, 1.0, 30.1]), 0.1).tolist() == []
+    assert benjamini_hochberg(np.log([20.1, 20.1, 1.0, 1.0]), 0.1).tolist() == [0, 1]
+
+
+@pytest.mark.parametrize(("rates", "share"), [((0.001, 0.011), 0.05), ((0.0, 0.01), 0.05), ((0.1, 0.3), 0.5)])
+def test_the_rows_needed_are_about_those_after_which_harm_is_proven(
+    rates: tuple[float, float], share: float
+) -> None:
+    threshold, rng, rows = math.log(200), np.random.default_rng(3), []
+    for _ in range(60):
+        test, canary = started(0.0, HARM_EFFECTS), 0
+        while test.log_e < threshold:
+            canary += 15
+            live = round(15 / share * (1 - share))
+            bad = rng.binomial([live, 15], rates).tolist()
+            test.observe(Count(live, bad[0]), Count(15, bad[1]))
+        rows.append(canary)
+    assert 0.5 < np.median(rows) / rows_needed(0.0, rates, share, threshold) < 2
+    assert rows_needed(0.0, (0.1, 0.1), share, threshold) == math.inf
 
 
 def binomial(n: int, k: int, p: float) -> float:

@@ -15,7 +15,11 @@ def test_a_rollout_is_steered(home: Path) -> None:
     assert "it has no release yet" in refused(home, *ROLLOUT)
     ok(home, "release", "deploy", "small", "--models", "light=1")
     assert "there was no rollout yet" in ok(home, "rollout", "status", "small")
-    said = ok(home, *ROLLOUT, "--ladder", "5,50,100", "--deadline", "30m", "--otherwise", "promote")
+    for wrong in ("speed", "shift=stop"):
+        assert "NAME or NAME=ACTION of errors" in refused(home, *ROLLOUT, "--guard", wrong, code=2)
+    steps = ("--ladder", "5,50,100", "--deadline", "30m", "--otherwise", "promote")
+    said = ok(home, *ROLLOUT, *steps, "--guard", "errors", "--guard", "shift=tell")
+    assert current(home).rollout.guards["shift"].action == "tell"
     assert "assign.weights.candidate — 5 %" in said
     assert "rollout status small" in said
     rollout = current(home).rollout
@@ -50,11 +54,13 @@ def test_a_rollout_is_shown_as_the_analyser_sees_it_or_as_the_release_says(
     look = monitoring_pb2.GetRolloutResponse(
         leads=True, release=2, action="hold", waits_for="no counts arrive"
     )
-    look.guards.append(guard)
+    shift = monitoring_pb2.GuardFigures(guard="shift", action="pause", says="a PSI of 0.02", unknown="seats")
+    look.guards.extend([guard, shift])
     look.deadline_time.FromSeconds(2_000_000_000)
     monkeypatch.setattr(door_calls, "answer", lambda *_: pb.GetRolloutResponse(rollout=look))
     said = ok(home, "rollout", "status", "small")
     assert "does not answer" not in said
+    assert "shift (pause): a PSI of 0.02; not known: seats" in said
     for figure in ("hold: no counts arrive", "slow over 250 ms", "2 of 2000: 0.10%", "2033-05-18", "harm"):
         assert figure in said
     told = json.loads(ok(home, "rollout", "status", "small", "--json"))

@@ -75,3 +75,26 @@ def test_objectives_are_part_of_the_revision() -> None:
 def test_mistakes_are_named(text: str, at: str, message: str) -> None:
     found = complaints(with_objectives(text))
     assert any(f.split(":", 1)[1].strip().startswith(f"{at}:") and message in f for f in found), found
+
+
+def test_guards_do_what_a_document_says() -> None:
+    def text(guards: str) -> str:
+        return changed(("deadline_ms: 250", f"deadline_ms: 250\nguards: {{{guards}}}"))
+
+    assert parsed(text("shift: tell, wrong: go_back")).guards == {"shift": "tell", "wrong": "go_back"}
+    for guards, said in (
+        ("shif: tell", "5: guards.shif: there is no guard 'shif'; did you mean 'shift'?"),
+        ("shift: off", "5: guards.shift: 'off' is not one of go_back, pause, tell"),
+    ):
+        assert complaints(text(guards)) == [said]
+
+
+def test_segments_are_inputs_with_few_values() -> None:
+    def text(named: str) -> str:
+        return changed(("deadline_ms: 250", f"deadline_ms: 250\nsegments: [{named}]"))
+
+    assert parsed(text("name")).segments == ("name",)
+    for named, said in (("nam", "there is no input"), ("size", "needs `choices`"), ("blob", "no `pii`")):
+        assert any(said in line for line in complaints(text(named)))
+    many = text("name").replace("[ann, bob]", str([f"n{i}" for i in range(51)]))
+    assert any("at most 50 segments" in line for line in complaints(many))

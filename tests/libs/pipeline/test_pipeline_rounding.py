@@ -43,6 +43,8 @@ def test_rows_as_objects_show_the_digits_and_no_more() -> None:
         ("{column: probability, digits: 2}", "unknown key"),
         ("{round: 2}", "needs the key 'column'"),
         ("{column: yes_or_no, round: 2}", "only floating-point numbers are rounded"),
+        ("{column: yes_or_no, range: [0, 1]}", "only numbers have a range"),
+        ("{column: probability, range: [1, 0]}", "is empty: 1 is above 0"),
     ],
 )
 def test_what_can_not_be_rounded(output: str, said: str) -> None:

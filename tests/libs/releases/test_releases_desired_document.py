@@ -20,7 +20,8 @@ def wanted(light: str = "1", **more: Any) -> dict[str, Any]:
 
 
 def apply(home: Home, document: dict[str, Any], *, again: bool = False) -> Release | None:
-    texts = {"small": TEXT, "changed": changed(("deadline_ms: 250", "deadline_ms: 300"))}
+    said = "deadline_ms: 300\nguards: {shift: tell, wrong: pause}"
+    texts = {"small": TEXT, "changed": changed(("deadline_ms: 250", said))}
 
     def find(key: str, value: Any) -> Pipeline:
         if value not in texts:
@@ -77,9 +78,10 @@ def test_a_rollout_in_the_document_is_started_once(home: Home) -> None:
 
 def test_what_was_rolled_back_is_not_rolled_out_again(home: Home) -> None:
     apply(home, wanted())
-    rolling = wanted(rollout={})
-    rolling["arms"]["candidate"] = {"document": "small", "models": {"light": "2", "heavy": "7"}}
-    apply(home, rolling)
+    rolling = wanted(rollout={"guards": {"wrong": {"action": "go_back"}}})
+    rolling["arms"]["candidate"] = {"document": "changed", "models": {"light": "2", "heavy": "7"}}
+    guards = apply(home, rolling).rollout.guards
+    assert {name: guard.action for name, guard in guards.items()} == {"shift": "tell", "wrong": "go_back"}
     home.commit(aborted(home.basis()))
     assert apply(home, rolling) is None
     rolling["arms"]["candidate"]["models"]["light"] = "10"

@@ -65,6 +65,14 @@ def test_a_rollout_begins_with_the_first_weight(live: Home) -> None:
     assert (gone.live, gone.rollout.state) == (made.live, RolloutState.ABORTED)
 
 
+def test_guards_are_those_of_the_arms_document_and_of_the_rollout(live: Home) -> None:
+    text = changed(("deadline_ms: 250", "deadline_ms: 250\nguards: {shift: tell, wrong: pause}"))
+    arm = live.arm(text, "candidate")
+    plan = Plan(rules={"guards": {"wrong": {"action": "go_back"}}}, declared=live.documents.guards(arm))
+    guards = rollout_started(live.basis(), arm, plan, NOW, None).rollout.guards
+    assert {name: guard.action for name, guard in guards.items()} == {"shift": "tell", "wrong": "go_back"}
+
+
 def test_promoting_makes_the_arm_live(live: Home) -> None:
     began = start(live)
     rules = ({"name": "r", "when": {"name": {"any": ["x"]}}, "arm": "candidate"},)

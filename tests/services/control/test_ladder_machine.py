@@ -38,6 +38,8 @@ class LadderMachine(RuleBasedStateMachine):
         self.now = self.weight_since = START
         self.frozen = False
         self.back = self.otherwise = self.changes = 0
+        # What it was paused for; who goes on then accepts it.
+        self.accepted: set[str] = set()
         if begun:
             assert self.act(None) is Action.START
 
@@ -67,11 +69,24 @@ class LadderMachine(RuleBasedStateMachine):
         self.history.insert(0, changed.model_copy(update={"at": datetime.fromtimestamp(self.now, UTC)}))
 
     @precondition(lambda self: self.active)
-    @rule(verdict=VERDICTS, weight=WEIGHTS, seconds=st.sampled_from([0.0, 25.0]))
-    def a_verdict_comes(self, verdict: RolloutVerdict, weight: float, seconds: float) -> None:
+    @rule(
+        verdict=VERDICTS,
+        weight=WEIGHTS,
+        seconds=st.sampled_from([0.0, 25.0]),
+        suspicion=st.sampled_from(["", "", "", "found by shift"]),
+    )
+    def a_verdict_comes(
+        self, verdict: RolloutVerdict, weight: float, seconds: float, suspicion: str = ""
+    ) -> None:
         self.now += seconds
         before, otherwise = self.release, self.otherwise
-        action = self.act(Report("p", before.number, verdict, "says so", weight=weight))
+        action = self.act(Report("p", before.number, verdict, "says so", weight=weight, suspicion=suspicion))
+        paused = action is Action.PAUSE and self.release.reason == suspicion
+        assert not (paused and suspicion in self.accepted)
+        if suspicion and action in (Action.STEP, Action.PROMOTE) and self.otherwise == otherwise:
+            assert suspicion in self.accepted
+        if paused:
+            self.accepted.add(suspicion)
         if action is Action.STEP:
             assert verdict is RolloutVerdict.MAY_STEP_UP
             assert weight >= before.rollout.ladder[before.rollout.step + 1]

@@ -42,13 +42,12 @@ def scaling(factor: float, padding: int = 0) -> bytes:
     return onnx_bytes(helper.make_graph(nodes, "scaling", [x], [y], constants))
 
 
-def lookup(entries: int = 4) -> bytes:
-    """y = row `x` of a table of so many: an index outside it makes the engine raise."""
+def lookup(entries: int = 4, nan: int = 0) -> bytes:
+    """y = row `x` of a table of so many, the last of them NaN: an index outside it makes the engine raise."""
     x = helper.make_tensor_value_info("x", TensorProto.INT64, ["rows"])
     y = helper.make_tensor_value_info("y", TensorProto.FLOAT, ["rows", 2])
-    table = helper.make_tensor(
-        "table", TensorProto.FLOAT, [entries, 2], [float(i) for i in range(2 * entries)]
-    )
+    values = [float("nan") if i >= 2 * (entries - nan) else float(i) for i in range(2 * entries)]
+    table = helper.make_tensor("table", TensorProto.FLOAT, [entries, 2], values)
     node = helper.make_node("Gather", ["table", "x"], ["y"])
     return onnx_bytes(helper.make_graph([node], "lookup", [x], [y], [table]))
 

@@ -16,15 +16,15 @@ from headrace.releases.ladder import Action, Answer
 from headrace.releases.of_records import RecordReleases
 from services.control.ladder.ladder import Ladder
 from services.control.metrics import Metrics
+from services.monitoring.guards.guard import Facts, Objectives
 from services.monitoring.rollouts import ports
 from services.monitoring.rollouts.analyser import Analyser
 from services.monitoring.rollouts.counts import Tick
-from services.monitoring.rollouts.evidence import Objectives
-from services.monitoring.rollouts.handover import ControlLadder, ControlLease, DatabaseEvidence
+from services.monitoring.rollouts.handover import ControlLadder, ControlLease
 from services.monitoring.rollouts.judgement import Judgement
 from tests.released import database
-from tests.services.monitoring.monitoring_outcomes import Log, facts_at
-from tests.services.monitoring.rollout_simulation import EDGES, START, Router, Traffic, keep_documents
+from tests.services.monitoring.monitoring_outcomes import Log
+from tests.services.monitoring.rollout_simulation import CANARY, EDGES, START, Router, Traffic, keep_documents
 
 # No test lasts so long.
 LONG_S = 3600.0
@@ -78,7 +78,6 @@ class World:
         self, folder: Path, traffic: Traffic | None = None, records: RemoteRecords | None = None
     ) -> None:
         self.folder = folder
-        self.facts = facts_at(folder / "facts")
         self.records: Records
         self.ladder: ports.Ladder
         if records is not None:
@@ -111,12 +110,14 @@ class World:
     async def ticks(self, release: Release) -> Sequence[Tick]:
         return self.newest
 
+    async def facts(self, release: Release, objectives: Objectives) -> Facts:
+        return self.router.answering.facts(release, CANARY, self.now) if release.pipeline == "p" else Facts()
+
     async def objectives(self, release: Release) -> Objectives:
         return Objectives()
 
     def close(self) -> None:
         self.threads.shutdown()
-        self.facts.close()
         self.records.close()
 
     def pass_second(self) -> None:
@@ -136,7 +137,6 @@ class World:
             RecordReleases(own) if own else self.store,
             self,
             ControlLease(own or self.records, "test", LONG_S),
-            DatabaseEvidence(self.facts),
             ControlLadder(own) if own else self.ladder,
             EDGES,
             observed,

@@ -14,11 +14,13 @@ from headrace.releases.ladder import Action, Report
 from headrace.releases.of_records import RecordReleases
 from services.control.ladder.changes import next_release
 from services.control.ladder.machine import decide
+from services.monitoring.guards.guard import Finding, Objectives, Verdict
+from services.monitoring.guards.rates import RateGuard
 from services.monitoring.rollouts.counts import ArmCounts, Tick
-from services.monitoring.rollouts.evidence import Evidence, Objectives
+from services.monitoring.rollouts.evidence import Evidence
 from services.monitoring.rollouts.judgement import judge
-from services.monitoring.rollouts.verdicts import GuardVerdict, Verdict
 from tests.released import keep_document
+from tests.services.monitoring.rollout_answers import Answering, Outputs
 
 # Upper edges in seconds, each 12 % above the one before (1 ms to 9 s).
 EDGES = tuple(0.001 * 1.12**i for i in range(81))
@@ -48,6 +50,7 @@ class Traffic:
     # Sticky assignment over so many keys, of which some always fail.
     keys: int = 0
     failing: int = 0
+    outputs: Outputs = field(default_factory=Outputs)
 
 
 def keep_documents(store: RecordReleases, pipeline: str) -> None:
@@ -80,6 +83,7 @@ class Router:
         self.known_bad = np.zeros(t.keys, bool)
         self.met = np.zeros(t.keys, bool)
         extra = {LIVE: 0.0, CANARY: t.canary_extra_s}
+        self.answering = Answering(t.outputs, self.seed, t.keys)
         self.calm = {arm: _shares(t.median_s, more) for arm, more in extra.items()}
         self.slowed = {arm: _shares(t.median_s * t.busy[2], more) for arm, more in extra.items()}
 
@@ -90,13 +94,17 @@ class Router:
         latency = self.slowed if t.busy[0] <= at % 60 < t.busy[1] else self.calm
         requests = self.rng.poisson(t.rows_per_s / t.rows_per_request * swing)
         rates = {LIVE: min(t.errors * swing, 1.0), CANARY: min(t.canary_errors * swing, 1.0)}
+        keys: dict[str, np.ndarray] = {}
         if t.keys:
-            bad_by_arm, by_arm = self._sticky(release.number, share, requests, rates)
+            bad_by_arm, keys = self._sticky(release.number, share, requests, rates)
+            by_arm = {arm: len(of_arm) for arm, of_arm in keys.items()}
         else:
             canary = int(self.rng.binomial(requests, share))
             by_arm = {LIVE: requests - canary, CANARY: canary}
             bad_by_arm = {arm: int(self.rng.binomial(n, rates[arm])) for arm, n in by_arm.items()}
         for arm, n in by_arm.items():
+            extra_s = t.canary_extra_s if arm == CANARY else 0.0
+            self.answering.answer(release.number, arm, n, keys.get(arm), rates[arm], extra_s, START + at)
             sums = self.counts.setdefault((release.number, arm), [0, 0, np.zeros(len(EDGES) + 1, int), 0, 0])
             sums[0] += n
             sums[1] += bad_by_arm[arm]
@@ -125,7 +133,7 @@ class Router:
 
     def _sticky(
         self, number: int, share: float, rows: int, rates: dict[str, float]
-    ) -> tuple[dict[str, int], dict[str, int]]:
+    ) -> tuple[dict[str, int], dict[str, np.ndarray]]:
         keys = self.rng.integers(0, self.traffic.keys, rows)
         canary = self.place[keys] < share
         bad = self.failing[keys] | (self.rng.random(rows) < np.where(canary, rates[CANARY], rates[LIVE]))
@@ -139,7 +147,7 @@ class Router:
         self.known_bad[keys[bad]] = True
         self.met[keys] = True
         errors = {LIVE: int((bad & ~canary).sum()), CANARY: int((bad & canary).sum())}
-        return errors, {LIVE: int((~canary).sum()), CANARY: int(canary.sum())}
+        return errors, {LIVE: keys[~canary], CANARY: keys[canary]}
 
 
 def _shares(median_s: float, extra_s: float) -> np.ndarray:
@@ -161,7 +169,7 @@ class Decided:
     verdict: Verdict
     weight: float
     reason: str
-    guards: tuple[GuardVerdict, ...]
+    guards: tuple[Finding, ...]
     following: Release | None
 
 
@@ -174,11 +182,26 @@ def decided(
     """`history`: newest first."""
     newest = history[0]
     found = judge(newest, evidence, objectives or Objectives())
-    report = Report("p", newest.number, found.verdict, found.reason, found.figures, found.weight)
+    report = Report(
+        "p",
+        newest.number,
+        found.verdict,
+        found.reason,
+        found.figures,
+        found.weight,
+        suspicion=found.suspicion,
+    )
     decision = decide(history, now, report)
     following = next_release(newest, decision, datetime.fromtimestamp(now, UTC), found.figures)
     reason = f"{decision.reason}. {found.figures}"
     return Decided(decision.action, found.guards_say, decision.weight, reason, found.guards, following)
+
+
+def errors_of(evidence: Evidence) -> RateGuard:
+    """Its guard of errors."""
+    guard = evidence.guards["errors"]
+    assert isinstance(guard, RateGuard)
+    return guard
 
 
 def begun(release: Release) -> Release | None:
@@ -220,7 +243,8 @@ def run(traffic: Traffic, seed: int, rollout: Rollout | None = None, most_s: int
     changes: list[tuple[int, Action, float]] = []
     found: Decided | None = None
     for second in range(1, most_s + 1):
-        evidence.look(history[0], router.second(history[0], second), START + second)
+        now, ticks = START + second, router.second(history[0], second)
+        evidence.look(history[0], ticks, now, router.answering.facts(history[0], CANARY, now))
         found = decided(history, evidence, START + second)
         if found.action == Action.HOLD:
             continue

@@ -132,7 +132,7 @@ async def test_a_good_canary_is_promoted_across_a_restart(
     store = releases.store
     begin(store, rollout)
     candidate = store.current("p")[0].arms[CANARY]
-    sequence = 0
+    sequence, counts = 0, dict[ArmName, ArmFigures]()
     for number in (1, 2):  # another service takes over when the canary has all rows
         async with served(SERVICE, settings(tmp_path, releases)) as harness:
             while (release := store.current("p")[0]).number == number:
@@ -141,12 +141,20 @@ async def test_a_good_canary_is_promoted_across_a_restart(
                 rows = {CANARY: figures(5000 + 100 * sequence, 5)}
                 if number == 1:
                     rows[LIVE] = figures(5000 + 100 * sequence, 5)
-                await report(harness, sequence, number, rows)
+                counts |= {ArmName("p", number, arm): of for arm, of in rows.items()}
+                first = 2000 * sequence + 1
+                answers = [
+                    answered([1] * 1000, first=first + 1000 * i, release=number, arm=arm, pipeline="p")
+                    for i, arm in enumerate(rows)
+                ]
+                events = messages.write("r", 7, 0, answers)
+                await reported(harness, Tick(7, sequence, 0, counts), events=events)
                 await asyncio.sleep(0.02)
         assert release.rollout.state == (RolloutState.RUNNING if number == 1 else RolloutState.PROMOTED)
     ended = store.current("p")[0]
     assert ended.rollout.state == RolloutState.PROMOTED
     assert ended.live == candidate
+    assert "non_finite: canary 0 bad of" in ended.rollout.verdict
 
 
 async def answer(harness: Harness, rows: int, release: int, *, keyed: bool = False) -> None:

@@ -1,18 +1,35 @@
 """What routers and outcomes tell, as the analyser takes it."""
 
+import asyncio
+import math
 from collections.abc import Mapping
+from pathlib import Path
 
-from headrace.releases import Guard, Rollout
+from headrace.drift import Check, Level, Verdict
+from headrace.pipeline import content_hash
+from headrace.releases import LIVE, Arm, Guard, Rollout
 from headrace.ticks import ArmFigures, AssignedFigures
+from services.monitoring.accuracy.records import VersionWindows, Window
+from services.monitoring.drift.alarms import Alarms
+from services.monitoring.drift.monitor import Look
+from services.monitoring.drift.ports import Series, Traffic
+from services.monitoring.guards.answers import Answers
+from services.monitoring.guards.counter import Wanted
+from services.monitoring.guards.guard import Objectives
+from services.monitoring.objectives import ReleaseObjectives
 from services.monitoring.outcomes.records import Judged
-from services.monitoring.rollout_counts import RolloutCounts
+from services.monitoring.rollout_counts import RolloutCounts, Seen
 from services.monitoring.rollouts.counts import ArmCounts, Tick
-from services.monitoring.rollouts.evidence import Objectives
+from services.monitoring.ticks import Ticks
+from tests.libs.pipeline.pipeline_documents import SMALL, changed
+from tests.released import keep_document, releases_in
 from tests.services.monitoring.rollout_simulation import CANARY, release_of
 
 
 def counts_of(
-    arms: Mapping[tuple[int, int], Mapping[str, ArmFigures]], judged: Mapping[tuple[int, str], Judged] | None
+    arms: Mapping[tuple[int, int], Mapping[str, ArmFigures]],
+    judged: Mapping[tuple[int, str], Judged] | None,
+    seen: Seen | None = None,
 ) -> tuple[RolloutCounts, list[Exception]]:
     errors: list[Exception] = []
     sticky.clear()
@@ -27,7 +44,7 @@ def counts_of(
     async def objectives(_: object) -> Objectives:
         return Objectives(200)
 
-    return RolloutCounts(lambda _: arms, outcomes, objectives, errors.append), errors
+    return RolloutCounts(lambda _: arms, outcomes, objectives, errors.append, seen), errors
 
 
 # Whether judged predictions were asked for by key.
@@ -83,3 +100,57 @@ async def test_outcomes_are_only_asked_for_where_a_guard_needs_them() -> None:
     release = RELEASE.model_copy(update={"rollout": Rollout(arm=CANARY, since=8)})
     assert {tick.source for tick in await counts.ticks(release)} == {"router-ab"}
     assert errors == []
+
+
+async def test_what_events_drift_and_outcomes_say_is_gathered_by_arm() -> None:
+    """A database that hangs or fails holds up nobody: what was read last is taken."""
+    found, wanted, gate = (8, LIVE), list[Wanted](), asyncio.Event()
+    live, canary = (release.revision for release in RELEASE.arms.values())
+    verdict = Verdict("x", "input", Check.NULLS, Level.ALERT, 0.1, 0.0, 0.001, 900)
+    alarms = Alarms()
+    alarms.look([verdict], 0.0)
+    looks = [
+        Look(Series("p", live, LIVE), True, (verdict,), Alarms()),
+        Look(Series("p", canary, CANARY), True, (verdict,), alarms),
+        Look(Series("p", "older", CANARY), True, (verdict,), Alarms()),
+        Look(Series("p", canary, CANARY, Traffic.SHADOW), True, (verdict,), Alarms()),
+    ]
+
+    def answers(pipeline: str, of: Wanted) -> dict[tuple[int, str], Answers]:
+        wanted.append(of)
+        return {found: Answers(rows=3)}
+
+    async def accuracy(pipeline: str) -> list[VersionWindows]:
+        await gate.wait()
+        versions = f"no model ({canary[:12]})", f"m=1 ({canary[:12]})", f"no model ({live[:12]})"
+        return [VersionWindows("p", v, [Window(0, 100, 10, 2, 100, 90), Window(60, 9)]) for v in versions]
+
+    seen = Seen(answers, lambda _: looks, lambda *_: {"y": (0.0, 1.0)}, accuracy)
+    counts, errors = counts_of({}, None, seen)
+    objectives = await counts.objectives(RELEASE)
+    for _ in range(2):
+        facts = await counts.facts(RELEASE, objectives)
+        assert (facts.answers[found].rows, facts.expected) == (3, {})
+    assert facts.drifted == {LIVE: {}, CANARY: {"x/nulls": str(verdict)}}
+    assert wanted[0] == Wanted(8, (LIVE, CANARY), False, {"y": (0.0, 1.0)}, {})
+    gate.set()
+    while not facts.expected:
+        facts = await counts.facts(RELEASE, objectives)
+        await asyncio.sleep(0)
+    assert facts.expected == {LIVE: (10, 8, 9.0), CANARY: (10, 8, 9.0)}
+    assert not errors
+
+
+def test_ranges_and_segments_are_those_of_the_new_versions_document(tmp_path: Path) -> None:
+    output = ("[yes_or_no, probability, name]", "[yes_or_no, {column: probability, range: [0, null]}, name]")
+    new = changed(("deadline_ms: 250", "deadline_ms: 250\nsegments: [name]"), output)
+    release = release_of(Rollout(arm=CANARY))
+    with releases_in(tmp_path) as store:
+        for arm, text in ((LIVE, SMALL), (CANARY, new)):
+            revision = str(content_hash(text))
+            keep_document(store, "p", revision, text)
+            arms = {**release.arms, arm: Arm(version=1, revision=revision)}
+            release = release.model_copy(update={"arms": arms})
+        found = ReleaseObjectives(store, Ticks(lambda: 0.0), lambda: 0.0)(release)
+    assert found.ranges == {"probability": (0.0, math.inf)}
+    assert found.segments == {"name": (b"ann", b"bob")}

@@ -12,15 +12,19 @@ from headrace.releases.document import LIVE
 from headrace.releases.ladder import Action
 from services.control.ladder.changes import next_release
 from services.control.ladder.machine import AUTHOR, Decision
+from services.monitoring.guards.guard import Objectives, Verdict
 from services.monitoring.rollouts.counts import ArmCounts, Tick
-from services.monitoring.rollouts.evidence import Evidence, Objectives
-from services.monitoring.rollouts.verdicts import Verdict
+from services.monitoring.rollouts.evidence import Evidence
 from tests.services.monitoring import rollout_simulation
+from tests.services.monitoring.rollout_answers import good_answers
 from tests.services.monitoring.rollout_simulation import CANARY, START, Decided, release_of
 
 EDGES = (0.1, 0.2, 0.4)
 AT = datetime.fromtimestamp(START, UTC)
+GOOD = good_answers(8)
 FINE = {LIVE: ArmCounts(30_000, 30), CANARY: ArmCounts(5000, 5)}
+NONE = Objectives()
+SLOW: dict[str, Any] = {"guards": {"slow": Guard()}}
 
 
 def begun(rollout: Rollout | None = None, *, sticky: bool = False) -> Release:
@@ -31,7 +35,9 @@ def begun(rollout: Rollout | None = None, *, sticky: bool = False) -> Release:
 
 
 def rollout_of(**values: Any) -> Rollout:
-    return Rollout(**({"arm": CANARY, "guards": {"errors": Guard()}, "ladder": (0.05, 0.5, 1.0)} | values))
+    # Where the ticks have no times, nothing waits for them.
+    guards = {"slow": Guard(required=False)} | values.pop("guards", {})
+    return Rollout(arm=CANARY, guards=guards, ladder=(0.05, 0.5, 1.0), **values)
 
 
 def decided(
@@ -44,7 +50,7 @@ def decided(
     evidence = Evidence(release, EDGES, objectives or Objectives(), START)
     evidence.look(release, [], START)
     ticks = [Tick("r", release.number, arms)] if isinstance(arms, Mapping) else arms
-    evidence.look(release, ticks, START + seconds)
+    evidence.look(release, ticks, START + seconds, GOOD)
     return rollout_simulation.decided([release], evidence, START + seconds, objectives)
 
 
@@ -55,6 +61,14 @@ def changed(release: Release, decision: Decided) -> Release:
     assert following.author == AUTHOR
     assert following.reason == following.rollout.verdict == decision.reason
     return following
+
+
+def budget(left: float) -> Objectives:
+    return Objectives(budgets={"errors": left})
+
+
+def slow(ms: float) -> dict[str, Any]:
+    return {"guards": {"slow": Guard(slow_ms=ms)}}
 
 
 def test_it_begins_at_the_first_step_of_the_ladder() -> None:
@@ -77,9 +91,10 @@ def test_a_harmless_canary_steps_up_and_the_reason_has_the_figures() -> None:
         "from 5.00% to 50.00%. errors: canary 5 bad of 5000 (0.100%), live 30 bad of 30000 (0.100%); "
     )
     assert "evidence for harm 0." in reason
-    assert "of 111, for fine" in reason
+    assert "of 833, for fine" in reason
     assert "excess at most 0.30% of" in reason
-    assert reason.endswith("of allowed 0.50%: proven fine")
+    assert "of allowed 0.50%, 0.60% would show in 1701" in reason
+    assert "answers were not seen" not in reason
 
 
 def test_other_arms_keep_their_weight() -> None:
@@ -95,15 +110,86 @@ def test_other_arms_keep_their_weight() -> None:
     assert back.assign.weights == pytest.approx({LIVE: 0.6, CANARY: 0.0, "third": 0.4})
 
 
-def test_harm_rolls_back_at_once() -> None:
-    release = begun()
-    decision = decided(release, {LIVE: ArmCounts(285), CANARY: ArmCounts(15, 7)}, seconds=1)
-    assert (decision.action, decision.verdict) == (Action.ROLL_BACK, Verdict.HARM)
-    assert decision.reason.startswith("harm by errors at 5.00%. ")
-    following = changed(release, decision)
-    assert following.assign.weights == {LIVE: 1.0, CANARY: 0.0}
-    assert following.rollout.state == RolloutState.ROLLED_BACK
-    assert CANARY in following.arms
+FEW = {LIVE: ArmCounts(9000), CANARY: ArmCounts(40)}
+HARM = {LIVE: ArmCounts(285), CANARY: ArmCounts(15, 7)}
+FLIPPED = {LIVE: ArmCounts(285, labelled=285, wrong=57), CANARY: ArmCounts(60, labelled=60, wrong=48)}
+SHARES = {LIVE: ArmCounts(3000, assigned=3000), CANARY: ArmCounts(600, assigned=600)}
+
+
+def slow_ticks(before: int = 400) -> list[Tick]:
+    """p95 of the live arm lies at 100 ms, before the rollout; all of the canary is slower."""
+    latencies = {LIVE: (271, 14, 0, 0), CANARY: (0, 0, 15, 0)}
+    now = {arm: ArmCounts(sum(latency), latency=latency) for arm, latency in latencies.items()}
+    latency = (95 * before // 100, before // 20, 0, 0)
+    return [Tick("r", 7, {LIVE: ArmCounts(before, latency=latency)}), Tick("r", 8, now)]
+
+
+def units(rows: tuple[ArmCounts, ArmCounts], *drawn: ArmCounts) -> list[Tick]:
+    """Counts of both arms, by row, and by what chance divided."""
+    found = [Tick("r", 8, dict(zip((LIVE, CANARY), rows, strict=True)))]
+    return [*found, Tick("r", 8, dict(zip((LIVE, CANARY), drawn, strict=True)), "drawn")] if drawn else found
+
+
+# A client that always fails gives many bad rows and one bad key; a request of 90 bad rows is one bad request.
+BAD_CLIENT = ArmCounts(2850), ArmCounts(150, 90)
+# Rows that are answered together have one time.
+SLOW_BATCH = ArmCounts(950, latency=(950, 0)), ArmCounts(50, latency=(0, 50))
+AS_ONE = ArmCounts(95, latency=(95, 0)), ArmCounts(5, latency=(4, 1))
+ELSEWHERE = [Tick("r", 7, HARM), Tick("r", 30, HARM)]
+HOLD, STEP, PAUSE, PROMOTE, BACK = Action.HOLD, Action.STEP, Action.PAUSE, Action.PROMOTE, Action.ROLL_BACK
+LATE = "not proven within 600 s"
+OVER_P95 = "slow over 100 ms: canary 15 bad of 15 (100.000%), live 14 bad of 285"
+OPTIONAL = {"wrong": Guard(required=False)}
+# What → rules of the rollout, counts, seconds after its begin, objectives, what is done, and why.
+CASES: dict[str, tuple[dict[str, Any], Any, float, Objectives, Action, str]] = {
+    "harm": ({}, HARM, 1, NONE, BACK, "harm by errors at 5.00%. "),
+    "too few": ({}, FEW, 31, NONE, HOLD, "at most 14.10% allows 3.55%, the next step is 50.00%"),
+    "too early": ({}, FINE, 5, NONE, HOLD, "5 of at least 30 s at 5.00%"),
+    "no counts": ({}, [], 31, NONE, HOLD, "no counts arrive"),
+    "counts of before and of unknown releases": ({}, ELSEWHERE, 31, NONE, HOLD, "no counts arrive"),
+    "before the deadline": ({"deadline_s": 600}, FEW, 599, NONE, HOLD, "next step"),
+    "deadline: pause": ({"deadline_s": 600}, FEW, 600, NONE, PAUSE, LATE),
+    "deadline: promote": ({"deadline_s": 600, "otherwise": "promote"}, FEW, 600, NONE, PROMOTE, LATE),
+    "deadline: back": ({"deadline_s": 600, "otherwise": "roll_back"}, FEW, 600, NONE, BACK, LATE),
+    "harm after it": ({"deadline_s": 600, "otherwise": "promote"}, HARM, 700, NONE, BACK, "harm by"),
+    "wrong shares": ({}, [Tick("r", 8, SHARES, "drawn")], 31, NONE, PAUSE, "of 1000 from 3600"),
+    "a large budget": ({}, FINE, 31, budget(1e6), STEP, "to 50.00%"),
+    "a small budget": ({}, FINE, 31, budget(50.0), HOLD, "errors: the error budget (left: 50 rows) allows"),
+    "no budget": ({}, FINE, 31, budget(-3.0), HOLD, "error budget"),
+    "an optional guard without data": ({"guards": OPTIONAL}, FINE, 31, NONE, STEP, "to 50.00%"),
+    "harm by an optional guard": ({"guards": OPTIONAL}, FLIPPED, 3, NONE, BACK, "harm by wrong"),
+    "a guard without data": ({"guards": {"wrong": Guard()}}, FINE, 31, NONE, HOLD, "wrong: no data"),
+    "slower than p95": (SLOW, slow_ticks(), 1, NONE, BACK, OVER_P95),
+    "too few before": (SLOW, slow_ticks(40), 1, NONE, HOLD, ""),
+    "slower than the rollout says": (slow(150), slow_ticks(), 1, NONE, BACK, "slow over 200 ms"),
+    "slower than promised": (SLOW, slow_ticks(), 1, Objectives(slow_ms=400), HOLD, "slow over 400 ms"),
+    "both": (slow(90), slow_ticks(), 1, Objectives(400), BACK, "slow over 100 ms"),
+    "a bad client": ({}, units(BAD_CLIENT, ArmCounts(2850), ArmCounts(60, 1)), 31, NONE, HOLD, ""),
+    "rows where nothing else is told": ({}, units(BAD_CLIENT), 31, NONE, BACK, "harm by errors"),
+    "a slow batch": (slow(100), units(SLOW_BATCH, *AS_ONE), 31, NONE, HOLD, "canary 1 bad of 5"),
+    "slow rows": (slow(100), units(SLOW_BATCH), 31, NONE, BACK, "harm by slow"),
+}
+
+
+@pytest.mark.parametrize(
+    ("rules", "counts", "seconds", "objectives", "action", "says"), CASES.values(), ids=CASES
+)
+def test_what_is_counted_decides(
+    rules: dict[str, Any], counts: Any, seconds: float, objectives: Objectives, action: Action, says: str
+) -> None:
+    release = begun(rollout_of(**rules))
+    decision = decided(release, counts, seconds, objectives)
+    assert (decision.action, says in decision.reason) == (action, True), decision.reason
+    assert (decision.verdict == Verdict.HARM) == (action is BACK and LATE not in decision.reason)
+    following = changed(release, decision) if action is not HOLD else release
+    weights, state = {
+        HOLD: ({LIVE: 0.95, CANARY: 0.05}, RolloutState.RUNNING),
+        STEP: ({LIVE: 0.5, CANARY: 0.5}, RolloutState.RUNNING),
+        PAUSE: ({LIVE: 0.95, CANARY: 0.05}, RolloutState.PAUSED),
+        PROMOTE: ({LIVE: 1.0, PREVIOUS: 0.0}, RolloutState.PROMOTED),
+        BACK: ({LIVE: 1.0, CANARY: 0.0}, RolloutState.ROLLED_BACK),
+    }[action]
+    assert (following.assign.weights, following.rollout.state) == (weights, state)
 
 
 def taken(release: Release, action: Action) -> Release:
@@ -114,10 +200,10 @@ def taken(release: Release, action: Action) -> Release:
     return following
 
 
-def at_full_weight() -> tuple[Release, Evidence]:
+def at_full_weight(counts: Mapping[str, ArmCounts] = FINE) -> tuple[Release, Evidence]:
     release = begun()
     evidence = Evidence(release, EDGES, Objectives(), START)
-    evidence.look(release, [Tick("r", 8, FINE)], START + 31)
+    evidence.look(release, [Tick("r", 8, counts)], START + 31, GOOD)
     full = taken(release, Action.STEP)
     evidence.look(full, [], START + 32)
     return full, evidence
@@ -136,6 +222,13 @@ def test_at_full_weight_it_waits_once_more_and_then_is_promoted() -> None:
     assert following.arms == {LIVE: release.arms[CANARY], PREVIOUS: release.live}
     assert following.assign.weights == {LIVE: 1.0, PREVIOUS: 0.0}
     assert following.rollout.state == RolloutState.PROMOTED
+
+
+def test_what_is_not_proven_is_not_promoted() -> None:
+    release, evidence = at_full_weight(FEW)
+    evidence.look(release, [Tick("r", 9, {CANARY: ArmCounts(90)})], START + 63)
+    decision = rollout_simulation.decided([release], evidence, START + 63)
+    assert decision.reason.startswith("not yet proven fine: errors. ")
 
 
 def test_at_full_weight_harm_is_seen_against_what_the_live_arm_did_before() -> None:
@@ -164,157 +257,20 @@ def test_what_names_the_arms_follows_a_promotion() -> None:
     assert following.experiment is None
 
 
-def test_too_little_data_holds_and_says_what_is_missing() -> None:
-    few = {LIVE: ArmCounts(9000), CANARY: ArmCounts(40)}
-    decision = decided(begun(), few)
-    assert (decision.action, decision.verdict) == (Action.HOLD, Verdict.NOT_ENOUGH_DATA)
-    assert "errors: an excess of at most" in decision.reason
-    assert "the next step is 50.00%" in decision.reason
-    assert decision.following is None
-    assert decided(begun(), FINE, seconds=5).reason.startswith("5 of at least 30 s at 5.00%")
-    assert decided(begun(), []).reason.startswith("no counts arrive")
-
-
-@pytest.mark.parametrize(
-    ("otherwise", "action", "state"),
-    [
-        ("pause", Action.PAUSE, RolloutState.PAUSED),
-        ("promote", Action.PROMOTE, RolloutState.PROMOTED),
-        ("roll_back", Action.ROLL_BACK, RolloutState.ROLLED_BACK),
-    ],
-)
-def test_at_the_deadline_otherwise_is_done(otherwise: str, action: Action, state: RolloutState) -> None:
-    release = begun(rollout_of(otherwise=otherwise, deadline_s=600))
-    few = {LIVE: ArmCounts(9000), CANARY: ArmCounts(40)}
-    assert decided(release, few, seconds=599).action == Action.HOLD
-    decision = decided(release, few, seconds=600)
-    assert (decision.action, decision.verdict) == (action, Verdict.NOT_ENOUGH_DATA)
-    assert "not proven within 600 s" in decision.reason
-    following = changed(release, decision)
-    assert following.rollout.state == state
-    if action == Action.PAUSE:
-        assert following.assign == release.assign
-
-
-def test_harm_comes_before_the_deadline() -> None:
-    release = begun(rollout_of(otherwise="promote", deadline_s=600))
-    assert decided(release, {LIVE: ArmCounts(285), CANARY: ArmCounts(15, 7)}, 700).action == Action.ROLL_BACK
-
-
-def test_wrong_shares_pause() -> None:
-    release = begun()
-    arms = {LIVE: ArmCounts(3000, assigned=3000), CANARY: ArmCounts(600, assigned=600)}
-    decision = decided(release, [Tick("r", 8, arms, "drawn")])
-    assert decision.action == Action.PAUSE
-    assert "shares" in decision.reason
-    assert "of 1000 from 3600" in decision.reason
-    following = changed(release, decision)
-    assert following.rollout.state == RolloutState.PAUSED
-    assert following.assign == release.assign
-
-
-def test_a_small_error_budget_slows_the_rollout() -> None:
-    release = begun()
-    assert decided(release, FINE, objectives=Objectives(budgets={"errors": 1e6})).action == Action.STEP
-    slowed = decided(release, FINE, objectives=Objectives(budgets={"errors": 50.0}))
-    assert slowed.action == Action.HOLD
-    assert "errors: the error budget (left: 50 rows) allows" in slowed.reason
-    assert decided(release, FINE, objectives=Objectives(budgets={"errors": -3.0})).action == Action.HOLD
-
-
-def test_a_guard_that_is_not_required_holds_nothing_up_but_may_roll_back() -> None:
-    guards = {"errors": Guard(), "wrong": Guard(required=False)}
-    release = begun(rollout_of(guards=guards))
-    assert decided(release, FINE).action == Action.STEP
-    flipped = {LIVE: ArmCounts(285, labelled=285, wrong=57), CANARY: ArmCounts(60, labelled=60, wrong=48)}
-    assert decided(release, flipped, seconds=3).reason.startswith("harm by wrong")
-
-
-def test_a_required_guard_without_data_holds() -> None:
-    release = begun(rollout_of(guards={"errors": Guard(), "wrong": Guard()}))
-    assert "wrong: no data" in decided(release, FINE).reason
-
-
-def slow_ticks(threshold_rows: int = 400) -> list[Tick]:
-    before = Tick("r", 7, {LIVE: ArmCounts(threshold_rows, latency=(380 * threshold_rows // 400, 20, 0, 0))})
-    now = Tick(
-        "r", 8, {LIVE: ArmCounts(285, latency=(271, 14, 0, 0)), CANARY: ArmCounts(15, latency=(0, 0, 15, 0))}
-    )
-    return [before, now]
-
-
-def test_slow_is_what_is_above_the_live_arms_p95_of_before() -> None:
-    release = begun(rollout_of(guards={"slow": Guard()}))
-    decision = decided(release, slow_ticks(), seconds=1)
-    assert decision.action == Action.ROLL_BACK
-    assert "slow over 100 ms: canary 15 bad of 15 (100.000%), live 14 bad of 285" in decision.reason
-    # Without enough rows of before, the first ones of the rollout are taken.
-    assert decided(release, slow_ticks(40), seconds=1).action == Action.HOLD
-
-
-@pytest.mark.parametrize(
-    ("guard", "objectives", "over"),
-    [
-        (Guard(slow_ms=150), Objectives(), 200),
-        (Guard(), Objectives(slow_ms=400), 400),
-        (Guard(slow_ms=90), Objectives(400), 100),
-    ],
-)
-def test_slow_is_what_is_above_the_objective(guard: Guard, objectives: Objectives, over: int) -> None:
-    decision = decided(begun(rollout_of(guards={"slow": guard})), slow_ticks(), 1, objectives)
-    assert f"slow over {over} ms" in decision.reason
-
-
-def test_what_chance_divided_is_compared_and_not_rows() -> None:
-    """A client that always fails gives many bad rows and one bad key; a request of 90 bad rows is one bad request."""
-    release = begun(sticky=True)
-    rows = Tick("r", 8, {LIVE: ArmCounts(2850), CANARY: ArmCounts(150, 90)})
-    drawn = Tick("r", 8, {LIVE: ArmCounts(2850), CANARY: ArmCounts(60, 1)}, "drawn")
-    assert decided(release, [rows, drawn]).action == Action.HOLD
-    # A collector that tells nothing else gives rows, which is better than nothing.
-    assert decided(release, [rows]).action == Action.ROLL_BACK
-
-
-def test_slow_answers_count_once_however_many_rows_they_have() -> None:
-    release = begun(rollout_of(guards={"slow": Guard(slow_ms=100)}))
-    rows = Tick("r", 8, {LIVE: ArmCounts(950, latency=(950, 0)), CANARY: ArmCounts(50, latency=(0, 50))})
-    answers = Tick(
-        "r", 8, {LIVE: ArmCounts(95, latency=(95, 0)), CANARY: ArmCounts(5, latency=(4, 1))}, "drawn"
-    )
-    decision = decided(release, [rows, answers])
-    assert decision.action == Action.HOLD
-    assert "canary 1 bad of 5" in decision.reason
-    assert decided(release, [rows]).action == Action.ROLL_BACK
-
-
-def test_counts_of_before_the_rollout_and_of_unknown_releases_are_left_out() -> None:
-    bad = {LIVE: ArmCounts(285), CANARY: ArmCounts(15, 14)}
-    assert decided(begun(), [Tick("r", 7, bad), Tick("r", 30, bad)]).reason.startswith("no counts arrive")
-
-
-@pytest.mark.parametrize(
-    "values", [{}, {"format": 1}, {"key": "x"}, {"guards": {}}, {"streams": 3}, {"times": []}]
-)
-def test_evidence_of_another_rollout_or_unreadable_is_not_taken(values: dict[str, Any]) -> None:
-    release = begun()
-    saved = Evidence(release, EDGES, Objectives(), START).to_json()
-    assert not Evidence(release, EDGES, Objectives(), START).restore(saved | values if values else {})
-
-
 def test_another_candidate_or_other_rules_are_another_rollout() -> None:
     release = begun()
-    saved = Evidence(release, EDGES, Objectives(), START).to_json()
+    known = Evidence(release, EDGES, Objectives(), START).key
     arms = {**release.arms, CANARY: Arm(version=2, revision="c" * 64)}
     stricter = release.rollout.model_copy(update={"guards": {"errors": Guard(fine_ratio=0.5)}})
     for update in ({"arms": arms}, {"rollout": stricter}):
-        assert not Evidence(release.model_copy(update=update), EDGES, Objectives(), START).restore(saved)
+        assert Evidence(release.model_copy(update=update), EDGES, Objectives(), START).key != known
 
 
 def test_a_clock_that_goes_back_stands_still() -> None:
     release = begun()
     evidence = Evidence(release, EDGES, Objectives(), START)
     evidence.look(release, [], START)
-    evidence.look(release, [Tick("r", 8, FINE)], START + 31)
+    evidence.look(release, [Tick("r", 8, FINE)], START + 31, GOOD)
     evidence.look(release, [], START - 1000)
     # Control's own clock has gone back, too; the stage has not passed there.
     for now, action in ((START - 1000, Action.HOLD), (START + 31, Action.STEP)):

@@ -5,13 +5,15 @@ few of them always run.
 """
 
 from collections import Counter
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
+from headrace.pipeline.guards import GuardName
 from headrace.releases import Guard, Rollout
-from headrace.releases.document import GuardName
 from headrace.releases.ladder import Action
+from tests.services.monitoring.rollout_answers import Outputs
 from tests.services.monitoring.rollout_simulation import CANARY, Ran, Traffic, run
 
 # A promotion of a canary like the live arm takes five stages of 30 s and little more; this is the time that is promised.
@@ -23,6 +25,9 @@ SAME = {
     "sticky, 20 clients always fail": STICKY,
     "the machine is busy for 20 s of each minute": Traffic(busy=(20, 40, 4.0)),
     "the machine gets busy as the rollout begins": Traffic(busy=(1, 60, 4.0)),
+    "heavy tails": Traffic(outputs=Outputs(heavy=True)),
+    "seasonal": Traffic(outputs=Outputs(season=2.0)),
+    "sticky and seasonal, keys with levels of their own": replace(STICKY, outputs=Outputs(season=1.0)),
 }
 # Twice the allowed excess of 0.5 %, and more than thrice the live arm's rate: worse than allowed by both margins.
 WORSE = {
@@ -43,7 +48,21 @@ FAULTS = {
         Traffic(canary_extra_s=0.2, busy=(1, 60, 4.0)),
         4.5,
     ),
-    "labels flipped": (Traffic(wrong=0.3, canary_wrong=0.7), 8.5),
+    "outcomes say that labels are flipped": (Traffic(wrong=0.3, canary_wrong=0.7), 10.5),
+    "half is NaN": (Traffic(outputs=Outputs(nan=0.5)), 3),
+    "half is out of range": (Traffic(outputs=Outputs(far=0.5)), 3),
+    "1 % is NaN": (Traffic(outputs=Outputs(nan=0.01)), 60),
+    "5 % is null": (Traffic(outputs=Outputs(null=0.05)), 10.5),
+}
+# The same for what pauses the rollout.
+DOUBTS = {
+    "scores shifted by a standard deviation": (Traffic(outputs=Outputs(shift=1.0)), 15),
+    "scores shifted by half of one": (Traffic(outputs=Outputs(shift=0.5)), 80),
+    "heavy tails, shifted": (Traffic(outputs=Outputs(heavy=True, shift=3.0)), 60),
+    "labels flipped, and no outcomes": (Traffic(outputs=Outputs(flipped=True)), 25),
+    "one segment of 10 % flipped": (Traffic(outputs=Outputs(flipped=True, only=(3,))), 80),
+    "200 ms more for one tenant": (Traffic(outputs=Outputs(slow_s=0.2)), 18),
+    "a row costs twice as much": (Traffic(outputs=Outputs(dear=2.0)), 80),
 }
 
 
@@ -52,12 +71,13 @@ def ended(traffic: Traffic, seeds: range) -> tuple[Counter[Action], list[Ran]]:
     return Counter(ran.end for ran in runs), runs
 
 
-def seconds_to_rollback(traffic: Traffic, seeds: range) -> list[int]:
+def seconds_to(action: Action, traffic: Traffic, seeds: range) -> list[int]:
     guards: dict[GuardName, Guard] = {"errors": Guard(), "slow": Guard()}
     if traffic.wrong:
         guards["wrong"] = Guard()
     runs = [run(traffic, seed, Rollout(arm=CANARY, ladder=(0.05, 0.5, 1.0), guards=guards)) for seed in seeds]
-    assert {ran.end for ran in runs} == {Action.ROLL_BACK}
+    ends = Counter(ran.end for ran in runs)
+    assert ends[action] >= 0.99 * len(runs), ends
     return [ran.seconds for ran in runs]
 
 
@@ -67,13 +87,14 @@ def runs_of(few: int) -> pytest.MarkDecorator:
     return pytest.mark.parametrize("count", [few, thousand])
 
 
-@runs_of(5)
+@runs_of(2)
 @pytest.mark.parametrize("traffic", SAME.values(), ids=SAME.keys())
 def test_a_canary_like_the_live_arm_is_promoted(traffic: Traffic, count: int) -> None:
     ends, runs = ended(traffic, range(count))
     print(dict(ends), np.quantile([ran.seconds for ran in runs], [0.5, 0.95, 1]))
     # Of a few: none, and all.
-    assert ends[Action.ROLL_BACK] <= 0.015 * count
+    assert ends[Action.ROLL_BACK] <= 0.01 * count
+    assert ends[Action.PAUSE] <= 0.02 * count
     in_time = sum(ran.end == Action.PROMOTE and ran.seconds <= PROMISED_S for ran in runs)
     assert in_time >= 0.95 * count
     assert [weight for _, _, weight in runs[0].history] == [0.05, 0.25, 0.5, 1.0, 1.0]
@@ -86,7 +107,7 @@ def test_requests_of_ten_rows_are_no_ten_cases() -> None:
     assert sum(ran.decision.guards[0].live) < 30_000
 
 
-@runs_of(5)
+@runs_of(2)
 @pytest.mark.parametrize("traffic", WORSE.values(), ids=WORSE.keys())
 def test_a_canary_that_is_worse_than_allowed_is_not(traffic: Traffic, count: int) -> None:
     ends, _ = ended(traffic, range(count))
@@ -95,10 +116,17 @@ def test_a_canary_that_is_worse_than_allowed_is_not(traffic: Traffic, count: int
     assert count == 1000 or ends == {Action.ROLL_BACK: count}
 
 
-@runs_of(15)
-@pytest.mark.parametrize(("traffic", "most_s"), FAULTS.values(), ids=FAULTS.keys())
-def test_a_broken_canary_is_rolled_back_soon(traffic: Traffic, most_s: float, count: int) -> None:
-    seconds = seconds_to_rollback(traffic, range(count))
+@runs_of(5)
+@pytest.mark.parametrize(
+    ("action", "traffic", "most_s"),
+    [
+        pytest.param(action, *of, id=name)
+        for action, cases in ((Action.ROLL_BACK, FAULTS), (Action.PAUSE, DOUBTS))
+        for name, of in cases.items()
+    ],
+)
+def test_a_broken_canary_is_found_soon(action: Action, traffic: Traffic, most_s: float, count: int) -> None:
+    seconds = seconds_to(action, traffic, range(count))
     print(np.quantile(seconds, [0.5, 0.95, 1]))
     assert np.median(seconds) <= most_s
 

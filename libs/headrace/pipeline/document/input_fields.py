@@ -42,7 +42,7 @@ def _read_input(name: str, entry: Entry) -> InputField:
         kind.row_shape,
         kind.text,
         required,
-        _read_range(fields.get("range")),
+        read_range(fields.get("range")),
         _read_choices(fields.get("choices"), kind),
         fields["max_bytes"].integer(1, MAX_VALUE_BYTES) if "max_bytes" in fields else None,
         fields["allow_nan"].boolean() if "allow_nan" in fields else False,
@@ -67,7 +67,8 @@ def _refuse_misplaced(fields: Mapping[str, Entry], kind: ColumnType) -> None:
         fields["choices"].fail("give a range or choices, not both")
 
 
-def _read_range(entry: Entry | None) -> tuple[float | None, float | None] | None:
+def read_range(entry: Entry | None) -> tuple[float | None, float | None] | None:
+    """[lowest, highest]; None: there is no entry, or it is wrong."""
     if entry is None:
         return None
     ends = [e.plain() for e in entry.items()]

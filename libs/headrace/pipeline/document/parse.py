@@ -4,24 +4,30 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from types import MappingProxyType
+from typing import cast, get_args
 
+from headrace.columns import DType
 from headrace.pipeline.checks.whole_numbers import misfits
 from headrace.pipeline.document.cache_rule import read_cache
 from headrace.pipeline.document.entries import Entry, Json, Log, compose
 from headrace.pipeline.document.explanations import read_explanations
-from headrace.pipeline.document.input_fields import read_inputs
+from headrace.pipeline.document.input_fields import read_inputs, read_range
 from headrace.pipeline.document.objectives import read_objectives
+from headrace.pipeline.guards import GUARDS, GuardAction
 from headrace.pipeline.problems import DocumentError, Source, suggestion
-from headrace.pipeline.spec import OutputField, Pipeline
+from headrace.pipeline.spec import InputField, OutputField, Pipeline
 from headrace.pipeline.stage_order import column_types, cut, plan
 from headrace.pipeline.stages.registry import read_stages
+from headrace.pipeline.types import ColumnType
 
 MAX_DEADLINE_MS = 3_600_000
 # A float64 has no more decimal digits.
 MAX_DIGITS = 15
+MAX_SEGMENTS = 50
+_UNTYPED = ColumnType(DType.BYTES)
 
 
 def parse(text: str, file: str) -> Pipeline:
@@ -34,7 +40,7 @@ def parse(text: str, file: str) -> Pipeline:
     top = compose(text, log)
     fields = top.fields(
         ["pipeline", "version", "deadline_ms", "inputs", "stages", "outputs"],
-        ["description", "objectives", "cache", "regulated", "explanations"],
+        ["description", "objectives", "cache", "regulated", "explanations", "segments", "guards"],
     )
     inputs = read_inputs(fields.get("inputs"))
     stages = read_stages(fields.get("stages"))
@@ -55,6 +61,8 @@ def parse(text: str, file: str) -> Pipeline:
         log.source(),
         read_cache(fields.get("cache")),
         fields["regulated"].boolean() if "regulated" in fields else False,
+        segments=_read_segments(fields.get("segments"), inputs),
+        guards=_read_guards(fields.get("guards")),
     )
     log.raise_if_any()
     pipeline = _with_outputs(draft, outputs, fields["outputs"], log)
@@ -80,27 +88,52 @@ def content_hash(text: str) -> str | None:
         return None
 
 
-def _read_outputs(entry: Entry) -> dict[str, int | None]:
-    """The columns of the reply, with the number of digits to which they are rounded."""
-    found: dict[str, int | None] = {}
+def _read_segments(entry: Entry | None, inputs: Sequence[InputField]) -> tuple[str, ...]:
+    """Names of inputs with few values."""
+    if entry is None:
+        return ()
+    by_name, names = {field.name: field for field in inputs}, entry.names()
+    for name in names:
+        if name not in by_name:
+            entry.fail(f"there is no input {name!r}{suggestion(name, by_name)}")
+        elif not by_name[name].choices or by_name[name].pii:
+            entry.fail(f"{name!r} needs `choices`, each of which is a segment, and no `pii`")
+    count = sum(len(by_name[n].choices or ()) for n in names if n in by_name)
+    if count > MAX_SEGMENTS:
+        entry.fail(f"these inputs have {count} choices; at most {MAX_SEGMENTS} segments can be told apart")
+    return names
+
+
+def _read_guards(entry: Entry | None) -> dict[str, GuardAction]:
+    found = entry.entries() if entry is not None else {}
+    for name, action in found.items():
+        if name not in GUARDS:
+            action.fail(f"there is no guard {name!r}{suggestion(name, GUARDS)}")
+    return {name: cast(GuardAction, action.choice(get_args(GuardAction))) for name, action in found.items()}
+
+
+def _read_outputs(entry: Entry) -> dict[str, OutputField]:
+    """The columns of the reply; nothing is known of their types yet."""
+    found: dict[str, OutputField] = {}
     for item in entry.items():
-        digits = None
+        digits, ends = None, None
         if item.is_mapping:
-            fields = item.fields(["column"], ["round"])
+            fields = item.fields(["column"], ["round", "range"])
             if "column" not in fields:
                 continue
             name = fields["column"].name()
             if "round" in fields:
                 digits = fields["round"].integer(0, MAX_DIGITS)
+            ends = read_range(fields.get("range"))
         else:
             name = item.name()
         if name in found:
             item.fail(f"{name!r} is listed twice")
-        found[name] = digits
+        found[name] = OutputField(name, _UNTYPED, digits, ends)
     return found
 
 
-def _with_outputs(draft: Pipeline, outputs: Mapping[str, int | None], entry: Entry, log: Log) -> Pipeline:
+def _with_outputs(draft: Pipeline, outputs: Mapping[str, OutputField], entry: Entry, log: Log) -> Pipeline:
     """The pipeline with its outputs typed by the stages that write them."""
     try:
         plan(draft)
@@ -110,11 +143,13 @@ def _with_outputs(draft: Pipeline, outputs: Mapping[str, int | None], entry: Ent
         log.problems.extend(misfits(replace(draft, source=log.source())))
     types = column_types(draft)
     found = []
-    for i, (name, digits) in enumerate(outputs.items()):
+    for i, (name, output) in enumerate(outputs.items()):
         kind = types.get(name)
         if kind is not None:
-            found.append(OutputField(name, kind, digits))
-            if digits is not None and not kind.dtype.is_float:
+            found.append(replace(output, type=kind))
+            if output.range is not None and kind.dtype in (DType.BYTES, DType.BOOL):
+                log.add(f"{entry.key}[{i}].range", f"only numbers have a range; {name!r} is {kind}")
+            if output.digits is not None and not kind.dtype.is_float:
                 log.add(
                     f"{entry.key}[{i}].round", f"only floating-point numbers are rounded; {name!r} is {kind}"
                 )

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 
 from headrace.pipeline import DocumentError, Pipeline, parse
+from headrace.pipeline.guards import GuardAction
 from headrace.releases.catalog import released
 from headrace.releases.changes.models import KnownModels, model_problems, pin_problems, signature_problems
-from headrace.releases.document import LIVE, Release
+from headrace.releases.document import LIVE, Arm, Release
 from headrace.releases.errors import ReleaseError
 from headrace.releases.inputs import check_inputs
 from headrace.releases.store import ReleaseStore
@@ -23,6 +24,7 @@ class Documents:
         self._store = store
         self._pipeline = pipeline
         self.new: dict[str, str] = {}
+        self._parsed: dict[str, Pipeline] = {}
 
     def add(self, text: str, file: str) -> Pipeline:
         """A new document. Raises ReleaseError: it is broken, or that of another pipeline."""
@@ -34,7 +36,12 @@ class Documents:
             problem = f"document {file}: it is that of pipeline {pipeline.name!r}"
             raise ReleaseError(self._pipeline, [problem])
         self.new[pipeline.revision] = text
+        self._parsed[pipeline.revision] = pipeline
         return pipeline
+
+    def guards(self, arm: Arm) -> Mapping[str, GuardAction]:
+        """What the arm's document declares, if it was added here."""
+        return self._parsed[arm.revision].guards if arm.revision in self._parsed else {}
 
     def text(self, revision: str) -> str | None:
         """The text of a document. Raises OSError."""

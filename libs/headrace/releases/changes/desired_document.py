@@ -7,11 +7,12 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from headrace.pipeline import Pipeline
+from headrace.pipeline.guards import GuardAction
 from headrace.pipeline.problems import suggestion
 from headrace.releases.changes.basis import ACTIVE, Basis
 from headrace.releases.changes.differences import same_content
 from headrace.releases.changes.models import KnownModels, resolved
-from headrace.releases.changes.rollouts import CANDIDATE
+from headrace.releases.changes.rollouts import CANDIDATE, Plan
 from headrace.releases.document import LIVE, Release, RolloutState, digest, plain
 from headrace.releases.errors import ReleaseError
 
@@ -51,8 +52,9 @@ def applied(
     """
     values = plain({key: value for key, value in wanted.items() if value is not None})
     _refuse_keys(basis, values)
+    declared: dict[str, Mapping[str, GuardAction]] = {}
     values["arms"] = {
-        name: _arm(basis, f"arms.{name}", arm, known, values.get("labels", {}), document)
+        name: _arm(basis, f"arms.{name}", arm, known, values.get("labels", {}), document, declared)
         for name, arm in _mapping(basis, "arms", values.get("arms")).items()
     }
     mark = digest(json.loads(json.dumps(values)))
@@ -65,7 +67,7 @@ def applied(
     changes = {**absent, **defaults, **values, "applied": mark}
     changes.pop("pipeline", None)
     if changes["rollout"] is not None:
-        _begin_rollout(basis, changes)
+        _begin_rollout(basis, changes, declared)
     basis.refuse_rollout("applying another document")
     made = basis.next(reason or "apply a document", **changes)
     return None if current is not None and same_content(current, made) and not again else made
@@ -91,12 +93,14 @@ def _arm(
     known: KnownModels,
     labels: Any,
     document: Callable[[str, Any], Pipeline],
+    declared: dict[str, Mapping[str, GuardAction]],
 ) -> dict[str, Any]:
-    """An arm with its document's revision, and versions in place of labels."""
+    """An arm with its document's revision, and versions in place of labels. The document's guards are put into `declared`."""
     arm = dict(_mapping(basis, key, value))
     if "document" in arm:
         pipeline = document(f"{key}.document", arm.pop("document"))
         arm |= {"version": pipeline.version, "revision": pipeline.revision}
+        declared[key] = pipeline.guards
     models = _mapping(basis, f"{key}.models", arm.get("models", {}))
     own = labels if isinstance(labels, Mapping) else {}
     # A version that does not exist stays as it is: the check of the whole release names it.
@@ -104,13 +108,17 @@ def _arm(
     return arm
 
 
-def _begin_rollout(basis: Basis, changes: dict[str, Any]) -> None:
+def _begin_rollout(
+    basis: Basis, changes: dict[str, Any], declared: Mapping[str, Mapping[str, GuardAction]]
+) -> None:
     """The weights of a rollout that begins, as `rollout start` would set them."""
     rollout = dict(_mapping(basis, "rollout", changes["rollout"]))
     made = [key for key in _MADE if key in rollout]
     if made:
         raise ReleaseError(basis.pipeline, [f"rollout.{made[0]}: is kept by the rollout; leave it out"])
     arm = str(rollout.setdefault("arm", CANDIDATE))
+    rules = {"guards": dict(_mapping(basis, "rollout.guards", rollout.get("guards", {})))}
+    rollout["guards"] = Plan(rules=rules, declared=declared.get(f"arms.{arm}", {})).guards
     ladder = rollout.get("ladder") or [0.01]
     share = ladder[0] if isinstance(ladder, list) and isinstance(ladder[0], int | float) else 0.01
     assign = dict(_mapping(basis, "assign", changes["assign"]))

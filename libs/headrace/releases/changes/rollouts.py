@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
+from headrace.pipeline.guards import Guard, GuardAction
 from headrace.releases.changes.basis import ACTIVE, Basis
 from headrace.releases.document import LIVE, Arm, Release, Rollout, RolloutState
 from headrace.releases.errors import FrozenError, ReleaseError
@@ -19,11 +21,18 @@ PREVIOUS = "previous"
 @dataclass(frozen=True, slots=True)
 class Plan:
     """How an arm is to take over. `by`: the input column whose value sticks to an arm; None: as it was. `rules`: fields of a
-    `Rollout` that differ from its defaults (ladder, guards, alpha, deadline_s, otherwise)."""
+    `Rollout` that differ from its defaults (ladder, guards, alpha, deadline_s, otherwise). `declared`: the `guards` of the arm's
+    document."""
 
     name: str = CANDIDATE
     by: str | None = None
     rules: dict[str, Any] = field(default_factory=dict)
+    declared: Mapping[str, GuardAction] = field(default_factory=dict)
+
+    @property
+    def guards(self) -> dict[str, Any]:
+        """Those that the rollout names, as its rules or the arm's document say."""
+        return {**{n: Guard(action=a) for n, a in self.declared.items()}, **self.rules.get("guards", {})}
 
 
 def rollout_started(basis: Basis, arm: Arm, plan: Plan, now: datetime, freeze: Freeze | None) -> Release:
@@ -48,7 +57,14 @@ def rollout_started(basis: Basis, arm: Arm, plan: Plan, now: datetime, freeze: F
             f"arms.{plan.name}: it is what the arm {LIVE!r} is already; name another version or document"
         )
         raise ReleaseError(basis.pipeline, [problem])
-    about = {**plan.rules, "arm": plan.name, "started": now.isoformat(), "step": 0, "verdict": ""}
+    about = {
+        **plan.rules,
+        "guards": plan.guards,
+        "arm": plan.name,
+        "started": now.isoformat(),
+        "step": 0,
+        "verdict": "",
+    }
     # Evidence counts from this release on.
     about["since"] = basis.newest + 1
     ladder = about.get("ladder") or Rollout.model_fields["ladder"].default

@@ -12,9 +12,9 @@ from headrace.releases import LIVE, Release, RolloutState
 from headrace.ticks import ArmFigures, added
 from headrace.ticks.bins import slower_than
 from services.monitoring.console.facts import words
+from services.monitoring.guards.guard import Finding, Verdict
 from services.monitoring.outcomes.succession import Succession, live_spans
 from services.monitoring.rollouts.analyser import Status
-from services.monitoring.rollouts.verdicts import GuardVerdict, Verdict
 
 # good: proven, as far as figures can; watch: not known yet; bad: worse than before; undone: taken back.
 Level = Literal["good", "watch", "bad", "undone"]
@@ -24,6 +24,9 @@ _ALPHA = 0.05
 _FINE_ABSOLUTE: Mapping[str, float] = {"failed": 0.005, "slow": 0.05}
 _FEWEST_ROWS = 100
 _ACTIVE = (RolloutState.RUNNING, RolloutState.PAUSED)
+_WHAT = {"errors": "rows that failed", "slow": "slow rows", "wrong": "wrong answers"}
+_NOUNS = {"errors": "Failed"}
+_LEVELS = {Verdict.HARM: "bad", Verdict.PROVEN_FINE: "good", Verdict.NOTHING_FOUND: "good"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,11 +60,10 @@ def assess(
     return compared
 
 
-def guard_row(guard: GuardVerdict) -> dict[str, object]:
+def guard_row(guard: Finding) -> dict[str, object]:
     """One guard of a rollout for the table: figures of both arms, and how far the evidence is."""
-    what = {"errors": "rows that failed", "slow": "slow rows", "wrong": "wrong answers"}[guard.name]
+    what = _WHAT.get(guard.name, guard.name.replace("_", " "))
     over = f" (over {guard.slow_over_s * 1000:g} ms)" if guard.slow_over_s else ""
-    level = {Verdict.HARM: "bad", Verdict.PROVEN_FINE: "good", Verdict.NOT_ENOUGH_DATA: "watch"}
     return {
         "guard": guard.name,
         "what": what + over,
@@ -72,7 +74,9 @@ def guard_row(guard: GuardVerdict) -> dict[str, object]:
         "excess": guard.excess,
         "excess_allowed": guard.excess_allowed,
         "verdict": str(guard.verdict),
-        "level": level[guard.verdict],
+        "level": _LEVELS.get(guard.verdict, "watch"),
+        "says": guard.says,
+        "unknown": guard.unknown,
     }
 
 
@@ -92,13 +96,21 @@ def _of_rollout(release: Release, status: Status | None) -> Assessment:
         level = "bad"
     elif judgement.guards_say == Verdict.PROVEN_FINE:
         level = "good"
-    titles = {"bad": "harm", "good": "proven fine so far", "watch": "being judged"}
-    figures = "".join(f" {_plain(guard)}." for guard in judgement.guards)
+    titles = {"bad": judgement.suspicion or "harm", "good": "proven fine so far", "watch": "being judged"}
+    figures = "".join(
+        f" {_plain(guard)}." for guard in judgement.guards if guard.verdict != Verdict.NOT_KNOWN
+    )
+    if unknown := [
+        guard.name.replace("_", " ") for guard in judgement.guards if guard.verdict == Verdict.NOT_KNOWN
+    ]:
+        figures += f" Not known: {', '.join(unknown)}."
     return Assessment(level, titles[level], f"{where}.{figures}")
 
 
-def _plain(guard: GuardVerdict) -> str:
-    noun = {"errors": "Failed", "slow": "Slow", "wrong": "Wrong"}[guard.name]
+def _plain(guard: Finding) -> str:
+    noun = _NOUNS.get(guard.name, guard.name.replace("_", " ").capitalize())
+    if not guard.fine_e:
+        return f"{noun}: {guard.says}, {guard.verdict}"
     new = f"{words.count(guard.canary.bad)} of {words.count(guard.canary.rows)} ({words.share(_share(guard.canary))})"
     return f"{noun}: {new} against {words.share(_share(guard.live))} on the live arm, {guard.verdict}"
 

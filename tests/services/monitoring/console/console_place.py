@@ -33,11 +33,11 @@ from services.monitoring.alerts.watch import Watch
 from services.monitoring.console.assembly import console
 from services.monitoring.console.ports import ConsoleSources, Panel, PanelRow, PanelSource, Sources
 from services.monitoring.console.settings import ConsoleSettings
+from services.monitoring.guards.guard import Finding, Verdict
 from services.monitoring.outcomes.records import Outcome
 from services.monitoring.outcomes.succession import Succession
 from services.monitoring.rollouts.analyser import Status
 from services.monitoring.rollouts.judgement import Judgement
-from services.monitoring.rollouts.verdicts import GuardVerdict, Verdict
 from services.monitoring.ticks import Ticks
 from tests.first_release import first_release
 from tests.libs.repository.signed_models import signed
@@ -257,9 +257,11 @@ class Place:
 def judged(number: int, verdict: Verdict, bad: int = 1) -> Status:
     """As the analyser sees a rollout at 5 %."""
     live, few = Count(24_000, 24), Count(1_260, bad)
-    guard = GuardVerdict("errors", verdict, live, few, 0.8, 100.0, 3.2, 20.0, 0.0061, 0.005)
+    guard = Finding("errors", verdict, "go_back", "", live, few, 0.8, 100.0, 3.2, 20.0, 0.0061, 0.005)
     times = Count(24_000, 300), Count(1_260, 15)
-    slow = GuardVerdict("slow", Verdict.PROVEN_FINE, *times, 0.3, 100.0, 31.0, 20.0, 0.004, 0.05, 0.05)
+    slow = Finding(
+        "slow", Verdict.PROVEN_FINE, "go_back", "", *times, 0.3, 100.0, 31.0, 20.0, 0.004, 0.05, 0.05
+    )
     action = Action.ROLL_BACK if verdict == Verdict.HARM else Action.HOLD
     why = "errors: an excess of at most 0.61% allows 5.00%, the next step is 25.00%"
     judgement = Judgement(RolloutVerdict.MAY_STEP_UP, why, "more figures", verdict, (guard, slow))

@@ -7,8 +7,8 @@ from headrace.catalog.access import Change, Write
 from headrace.releases import RolloutState
 from headrace.repository import changes
 from services.monitoring.console.ports import Panel
+from services.monitoring.guards.guard import Verdict
 from services.monitoring.outcomes.succession import Succession
-from services.monitoring.rollouts.verdicts import Verdict
 from tests.services.monitoring.console.console_place import PAGES, Browser, Place, drift, judged, minutes
 
 

@@ -25,21 +25,21 @@ _sym_db = _symbol_database.Default()
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n$headrace/api/control/v1/ladder.proto\x12\x17headrace.api.control.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\xc0\x01\n\x14ReportVerdictRequest\x12\x10\n\x08pipeline\x18\x01 \x01(\t\x12\x0e\n\x06number\x18\x02 \x01(\x04\x12\x38\n\x07verdict\x18\x03 \x01(\x0e\x32\'.headrace.api.control.v1.RolloutVerdict\x12\x16\n\x0e\x61llowed_weight\x18\x04 \x01(\x01\x12\x0e\n\x06reason\x18\x05 \x01(\t\x12\x0f\n\x07\x66igures\x18\x06 \x01(\t\x12\x13\n\x0blease_token\x18\x07 \x01(\t\"\xb1\x01\n\x15ReportVerdictResponse\x12\x35\n\x06\x61\x63tion\x18\x01 \x01(\x0e\x32%.headrace.api.control.v1.LadderAction\x12\x0e\n\x06number\x18\x02 \x01(\x04\x12\x0e\n\x06weight\x18\x03 \x01(\x01\x12\x0e\n\x06reason\x18\x04 \x01(\t\x12\x31\n\rdeadline_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp*\xd5\x01\n\x0eRolloutVerdict\x12\x1f\n\x1bROLLOUT_VERDICT_UNSPECIFIED\x10\x00\x12\x1d\n\x19ROLLOUT_VERDICT_NOT_KNOWN\x10\x01\x12\x18\n\x14ROLLOUT_VERDICT_HARM\x10\x02\x12\'\n#ROLLOUT_VERDICT_SAMPLE_RATIO_BROKEN\x10\x03\x12\x1f\n\x1bROLLOUT_VERDICT_MAY_STEP_UP\x10\x04\x12\x1f\n\x1bROLLOUT_VERDICT_PROVEN_FINE\x10\x05*\xc7\x01\n\x0cLadderAction\x12\x1d\n\x19LADDER_ACTION_UNSPECIFIED\x10\x00\x12\x16\n\x12LADDER_ACTION_HOLD\x10\x01\x12\x17\n\x13LADDER_ACTION_START\x10\x02\x12\x16\n\x12LADDER_ACTION_STEP\x10\x03\x12\x19\n\x15LADDER_ACTION_PROMOTE\x10\x04\x12\x1b\n\x17LADDER_ACTION_ROLL_BACK\x10\x05\x12\x17\n\x13LADDER_ACTION_PAUSE\x10\x06\x32\x7f\n\rLadderService\x12n\n\rReportVerdict\x12-.headrace.api.control.v1.ReportVerdictRequest\x1a..headrace.api.control.v1.ReportVerdictResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n$headrace/api/control/v1/ladder.proto\x12\x17headrace.api.control.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\xd3\x01\n\x14ReportVerdictRequest\x12\x10\n\x08pipeline\x18\x01 \x01(\t\x12\x0e\n\x06number\x18\x02 \x01(\x04\x12\x38\n\x07verdict\x18\x03 \x01(\x0e\x32\'.headrace.api.control.v1.RolloutVerdict\x12\x16\n\x0e\x61llowed_weight\x18\x04 \x01(\x01\x12\x0e\n\x06reason\x18\x05 \x01(\t\x12\x0f\n\x07\x66igures\x18\x06 \x01(\t\x12\x13\n\x0blease_token\x18\x07 \x01(\t\x12\x11\n\tsuspicion\x18\x08 \x01(\t\"\xb1\x01\n\x15ReportVerdictResponse\x12\x35\n\x06\x61\x63tion\x18\x01 \x01(\x0e\x32%.headrace.api.control.v1.LadderAction\x12\x0e\n\x06number\x18\x02 \x01(\x04\x12\x0e\n\x06weight\x18\x03 \x01(\x01\x12\x0e\n\x06reason\x18\x04 \x01(\t\x12\x31\n\rdeadline_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp*\xd5\x01\n\x0eRolloutVerdict\x12\x1f\n\x1bROLLOUT_VERDICT_UNSPECIFIED\x10\x00\x12\x1d\n\x19ROLLOUT_VERDICT_NOT_KNOWN\x10\x01\x12\x18\n\x14ROLLOUT_VERDICT_HARM\x10\x02\x12\'\n#ROLLOUT_VERDICT_SAMPLE_RATIO_BROKEN\x10\x03\x12\x1f\n\x1bROLLOUT_VERDICT_MAY_STEP_UP\x10\x04\x12\x1f\n\x1bROLLOUT_VERDICT_PROVEN_FINE\x10\x05*\xc7\x01\n\x0cLadderAction\x12\x1d\n\x19LADDER_ACTION_UNSPECIFIED\x10\x00\x12\x16\n\x12LADDER_ACTION_HOLD\x10\x01\x12\x17\n\x13LADDER_ACTION_START\x10\x02\x12\x16\n\x12LADDER_ACTION_STEP\x10\x03\x12\x19\n\x15LADDER_ACTION_PROMOTE\x10\x04\x12\x1b\n\x17LADDER_ACTION_ROLL_BACK\x10\x05\x12\x17\n\x13LADDER_ACTION_PAUSE\x10\x06\x32\x7f\n\rLadderService\x12n\n\rReportVerdict\x12-.headrace.api.control.v1.ReportVerdictRequest\x1a..headrace.api.control.v1.ReportVerdictResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'headrace.api.control.v1.ladder_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_ROLLOUTVERDICT']._serialized_start=474
-  _globals['_ROLLOUTVERDICT']._serialized_end=687
-  _globals['_LADDERACTION']._serialized_start=690
-  _globals['_LADDERACTION']._serialized_end=889
+  _globals['_ROLLOUTVERDICT']._serialized_start=493
+  _globals['_ROLLOUTVERDICT']._serialized_end=706
+  _globals['_LADDERACTION']._serialized_start=709
+  _globals['_LADDERACTION']._serialized_end=908
   _globals['_REPORTVERDICTREQUEST']._serialized_start=99
-  _globals['_REPORTVERDICTREQUEST']._serialized_end=291
-  _globals['_REPORTVERDICTRESPONSE']._serialized_start=294
-  _globals['_REPORTVERDICTRESPONSE']._serialized_end=471
-  _globals['_LADDERSERVICE']._serialized_start=891
-  _globals['_LADDERSERVICE']._serialized_end=1018
+  _globals['_REPORTVERDICTREQUEST']._serialized_end=310
+  _globals['_REPORTVERDICTRESPONSE']._serialized_start=313
+  _globals['_REPORTVERDICTRESPONSE']._serialized_end=490
+  _globals['_LADDERSERVICE']._serialized_start=910
+  _globals['_LADDERSERVICE']._serialized_end=1037
 # @@protoc_insertion_point(module_scope)

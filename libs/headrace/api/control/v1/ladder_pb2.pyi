@@ -42,7 +42,7 @@ LADDER_ACTION_ROLL_BACK: LadderAction
 LADDER_ACTION_PAUSE: LadderAction
 
 class ReportVerdictRequest(_message.Message):
-    __slots__ = ("pipeline", "number", "verdict", "allowed_weight", "reason", "figures", "lease_token")
+    __slots__ = ("pipeline", "number", "verdict", "allowed_weight", "reason", "figures", "lease_token", "suspicion")
     PIPELINE_FIELD_NUMBER: _ClassVar[int]
     NUMBER_FIELD_NUMBER: _ClassVar[int]
     VERDICT_FIELD_NUMBER: _ClassVar[int]
@@ -50,6 +50,7 @@ class ReportVerdictRequest(_message.Message):
     REASON_FIELD_NUMBER: _ClassVar[int]
     FIGURES_FIELD_NUMBER: _ClassVar[int]
     LEASE_TOKEN_FIELD_NUMBER: _ClassVar[int]
+    SUSPICION_FIELD_NUMBER: _ClassVar[int]
     pipeline: str
     number: int
     verdict: RolloutVerdict
@@ -57,7 +58,8 @@ class ReportVerdictRequest(_message.Message):
     reason: str
     figures: str
     lease_token: str
-    def __init__(self, pipeline: _Optional[str] = ..., number: _Optional[int] = ..., verdict: _Optional[_Union[RolloutVerdict, str]] = ..., allowed_weight: _Optional[float] = ..., reason: _Optional[str] = ..., figures: _Optional[str] = ..., lease_token: _Optional[str] = ...) -> None: ...
+    suspicion: str
+    def __init__(self, pipeline: _Optional[str] = ..., number: _Optional[int] = ..., verdict: _Optional[_Union[RolloutVerdict, str]] = ..., allowed_weight: _Optional[float] = ..., reason: _Optional[str] = ..., figures: _Optional[str] = ..., lease_token: _Optional[str] = ..., suspicion: _Optional[str] = ...) -> None: ...
 
 class ReportVerdictResponse(_message.Message):
     __slots__ = ("action", "number", "weight", "reason", "deadline_time")

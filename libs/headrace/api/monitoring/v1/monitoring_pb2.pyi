@@ -125,7 +125,7 @@ class GetRolloutResponse(_message.Message):
     def __init__(self, leads: _Optional[bool] = ..., problem: _Optional[str] = ..., release: _Optional[int] = ..., action: _Optional[str] = ..., verdict: _Optional[str] = ..., weight: _Optional[float] = ..., reason: _Optional[str] = ..., waits_for: _Optional[str] = ..., guards: _Optional[_Iterable[_Union[GuardFigures, _Mapping]]] = ..., sample_ratio_evidence: _Optional[float] = ..., unit_count: _Optional[int] = ..., look_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., deadline_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
 
 class GuardFigures(_message.Message):
-    __slots__ = ("guard", "verdict", "live", "canary", "harm_evidence", "harm_threshold", "fine_evidence", "fine_threshold", "excess", "excess_allowed", "slow_over_s")
+    __slots__ = ("guard", "verdict", "live", "canary", "harm_evidence", "harm_threshold", "fine_evidence", "fine_threshold", "excess", "excess_allowed", "slow_over_s", "action", "says", "unknown")
     GUARD_FIELD_NUMBER: _ClassVar[int]
     VERDICT_FIELD_NUMBER: _ClassVar[int]
     LIVE_FIELD_NUMBER: _ClassVar[int]
@@ -137,6 +137,9 @@ class GuardFigures(_message.Message):
     EXCESS_FIELD_NUMBER: _ClassVar[int]
     EXCESS_ALLOWED_FIELD_NUMBER: _ClassVar[int]
     SLOW_OVER_S_FIELD_NUMBER: _ClassVar[int]
+    ACTION_FIELD_NUMBER: _ClassVar[int]
+    SAYS_FIELD_NUMBER: _ClassVar[int]
+    UNKNOWN_FIELD_NUMBER: _ClassVar[int]
     guard: str
     verdict: str
     live: RateFigures
@@ -148,7 +151,10 @@ class GuardFigures(_message.Message):
     excess: float
     excess_allowed: float
     slow_over_s: float
-    def __init__(self, guard: _Optional[str] = ..., verdict: _Optional[str] = ..., live: _Optional[_Union[RateFigures, _Mapping]] = ..., canary: _Optional[_Union[RateFigures, _Mapping]] = ..., harm_evidence: _Optional[float] = ..., harm_threshold: _Optional[float] = ..., fine_evidence: _Optional[float] = ..., fine_threshold: _Optional[float] = ..., excess: _Optional[float] = ..., excess_allowed: _Optional[float] = ..., slow_over_s: _Optional[float] = ...) -> None: ...
+    action: str
+    says: str
+    unknown: str
+    def __init__(self, guard: _Optional[str] = ..., verdict: _Optional[str] = ..., live: _Optional[_Union[RateFigures, _Mapping]] = ..., canary: _Optional[_Union[RateFigures, _Mapping]] = ..., harm_evidence: _Optional[float] = ..., harm_threshold: _Optional[float] = ..., fine_evidence: _Optional[float] = ..., fine_threshold: _Optional[float] = ..., excess: _Optional[float] = ..., excess_allowed: _Optional[float] = ..., slow_over_s: _Optional[float] = ..., action: _Optional[str] = ..., says: _Optional[str] = ..., unknown: _Optional[str] = ...) -> None: ...
 
 class RateFigures(_message.Message):
     __slots__ = ("unit_count", "bad_count", "low", "high")

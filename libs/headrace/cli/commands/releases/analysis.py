@@ -19,6 +19,7 @@ from headrace.cli.commands.releases.place import PipelineName, ReleasePlace, ope
 from headrace.cli.commands.releases.views import STATES, say_frozen, weights
 from headrace.cli.console import DEFAULT_HOME, AsJson, Home, err, out
 from headrace.cli.tables import headed_table, print_rows
+from headrace.pipeline.guards import judging
 from headrace.releases import Release, ReleaseError, RolloutState
 from headrace.releases.document import Experiment, Rollout
 
@@ -125,7 +126,9 @@ def _rollout_rows(release: Release, rollout: Rollout) -> list[Row]:
         f"[bold]{share:.0%}[/]" if i == rollout.step else f"{share:.0%}"
         for i, share in enumerate(rollout.ladder)
     )
-    guards = ", ".join(f"{n}{'' if g.required else ' (not required)'}" for n, g in rollout.guards.items())
+    guards = ", ".join(
+        f"{n}{'' if g.required else ' (not required)'}" for n, g in judging(rollout.guards).items()
+    )
     return [
         ("release", str(release.number)),
         ("arm", rollout.arm),
@@ -164,6 +167,8 @@ def _look_rows(found: monitoring_pb2.GetRolloutResponse) -> list[Row]:
 def _print_guards(found: monitoring_pb2.GetRolloutResponse) -> None:
     table = headed_table("guard", "canary", "live", "harm", "fine", "excess", "verdict")
     for guard in found.guards:
+        if guard.says and not guard.fine_evidence:
+            continue  # it compares no rates
         over = f" over {guard.slow_over_s * _MS:g} ms" if guard.slow_over_s else ""
         table.add_row(
             guard.guard + over,
@@ -176,6 +181,10 @@ def _print_guards(found: monitoring_pb2.GetRolloutResponse) -> None:
         )
     out.print()
     out.print(table)
+    for guard in found.guards:
+        unknown = f"not known: {guard.unknown}" if guard.unknown else ""
+        if text := "; ".join(filter(None, (guard.says, unknown))):
+            out.print(f"{guard.guard} ({guard.action}): {text}", markup=False, soft_wrap=True)
 
 
 def _rate(found: monitoring_pb2.RateFigures) -> str:

@@ -19,10 +19,10 @@ from headrace.cli.commands.releases.place import (
     opened,
 )
 from headrace.cli.console import DEFAULT_HOME, Home, fail, seconds
+from headrace.pipeline.guards import GUARDS, GuardAction
 from headrace.releases import Guard, Release
 from headrace.releases.changes import Basis, aborted, paused, promoted, resumed, rollout_started
 from headrace.releases.changes.rollouts import CANDIDATE, Plan
-from headrace.releases.document import GuardName
 
 
 def start(
@@ -47,7 +47,7 @@ def start(
         list[str] | None,
         typer.Option(
             "--guard",
-            help="What it is judged by: errors, slow, or wrong (by outcomes); may be repeated. Absent: errors and slow.",
+            help="NAME=ACTION: what a guard does: go_back, pause or tell; wrong: judge by outcomes, too.",
         ),
     ] = None,
     reason: Reason = "",
@@ -60,7 +60,7 @@ def start(
         basis = at.basis(pipeline, reason, number)
         documents = at.documents(pipeline)
         made = built(at, basis, documents, arm, models, label, settings, document)
-        plan = Plan(arm, by or None, rules)
+        plan = Plan(arm, by or None, rules, documents.guards(made))
         release = rollout_started(basis, made, plan, datetime.now(UTC), at.store.frozen())
         steps = [f"rollout status {pipeline}", f"rollout abort {pipeline}"]
         commit(at, basis, release, documents, next_steps=steps)
@@ -101,9 +101,14 @@ def _steer(
 
 
 def _guards(named: list[str]) -> dict[str, Any]:
-    if unknown := [name for name in named if name not in get_args(GuardName)]:
-        fail(f"--guard {unknown[0]!r}: there are {', '.join(get_args(GuardName))}", code=2)
-    return {"guards": {name: Guard() for name in named}} if named else {}
+    found: dict[str, Guard] = {}
+    for text in named:
+        name, _, action = text.partition("=")
+        if name not in GUARDS or action not in ("", *get_args(GuardAction)):
+            actions = ", ".join(get_args(GuardAction))
+            fail(f"--guard {text!r}: NAME or NAME=ACTION of {', '.join(GUARDS)} and {actions}", code=2)
+        found[name] = Guard.model_validate({"action": action or None})
+    return {"guards": found} if named else {}
 
 
 def _rules(ladder: str, deadline: str, otherwise: str, alpha: float | None) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""The first schema of `facts`: events, outcomes, accuracy, explanations, the ledger of cost, drift, evidence of rollouts."""
+"""The first schema of `facts`: events, outcomes, accuracy, explanations, the ledger of cost, drift."""
 
 from typing import Any
 
@@ -60,7 +60,6 @@ def upgrade() -> None:
     _keyed("objective_counts", (*objective, "start"), *counts)
     process = ("process", *objective)
     _keyed("objective_readings", process, *_texts(*process), *_reals("requests", "bad", "time"))
-    _keyed("evidence", ("pipeline",), *_texts("pipeline", "holder", "content"), large=True)
     turns = sa.table("turns", sa.column("name", sa.Text))
     for name in ("outcomes", "explanations", "cost"):
         op.execute(turns.insert().values(name=name))

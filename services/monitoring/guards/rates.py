@@ -1,9 +1,8 @@
-"""The evidence on one guard metric: both tests and the counts by weight."""
+"""A guard of one rate: both tests, the counts by weight, and the rows that it needs."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from typing import Any
 
 from headrace.analysis import (
@@ -13,11 +12,11 @@ from headrace.analysis import (
     RateRatio,
     excess_upper_bound,
     lower_bound,
+    rows_needed,
     upper_bound,
 )
-from headrace.releases.document import Margins
+from services.monitoring.guards.guard import NO_COUNT, Finding, Guard, Setting, Verdict, number
 
-_NOTHING = Count(0, 0)
 # Weights with counts of their own; what comes at further ones is compared with a live rate of 0, which is the safe side.
 MOST_STRATA = 12
 # Of the harm test: the share of its weight that begins with each step of the ladder; the rest begins evenly until the deadline.
@@ -29,17 +28,15 @@ _HIGHEST_RATE = 0.6
 _RECENT = 0.5
 
 
-class GuardEvidence:
-    """Counts of one metric and what they prove. `alpha`: of a false alarm of this guard; `fine_alpha`: of a false proof."""
+class RateGuard(Guard):
+    """Counts of one metric and what they prove. Which units it counts is what `tick` or `answered` give to `observe`."""
 
-    def __init__(self, margins: Margins, alpha: float, fine_alpha: float, steps: int) -> None:
-        """`steps`: of the ladder."""
-        self.margins = margins
-        self._alpha = alpha
-        self._fine_alpha = fine_alpha
-        self._step_share = _AT_STEPS / max(steps, 1)
-        self._harm = RateRatio(margins.harm, HARM_EFFECTS)
-        self._fine = RateRatio(margins.fine_ratio, FINE_EFFECTS)
+    def __init__(self, setting: Setting) -> None:
+        super().__init__(setting)
+        self.margins, self._alpha, self._fine_alpha = setting.margins, setting.alpha, setting.fine_alpha
+        self._step_share = _AT_STEPS / max(setting.steps, 1)
+        self._harm = RateRatio(self.margins.harm, HARM_EFFECTS)
+        self._fine = RateRatio(self.margins.fine_ratio, FINE_EFFECTS)
         self._fine.start(1.0)
         # Share of the canary → (live, canary).
         self._strata: dict[float, tuple[Count, Count]] = {}
@@ -48,15 +45,17 @@ class GuardEvidence:
         self._recent = (0.0, 0.0)
 
     def begin_step(self) -> None:
-        """A weight begins: what is bad from now on shall be found soon."""
+        """See Guard."""
         self._harm.start(self._step_share)
 
     def pass_time(self, share: float) -> None:
-        """A share of the time until the deadline passes."""
+        """See Guard."""
         self._harm.start((1 - _AT_STEPS) * share)
 
     def observe(self, share: float, live: Count, canary: Count) -> None:
         """Takes increments that were counted while the canary had this share."""
+        if not (live.rows or canary.rows):
+            return
         self._harm.observe(live, canary)
         rows, bad = (_RECENT * a + b for a, b in zip(self._recent, live, strict=True))
         self._recent = rows, bad
@@ -64,9 +63,9 @@ class GuardEvidence:
         if (1 + self.margins.fine_ratio) * bad <= _HIGHEST_RATE * rows or not live.rows:
             self._fine.observe(live, canary)
         if share not in self._strata and len(self._strata) == MOST_STRATA:
-            live = _NOTHING
+            live = NO_COUNT
             share = next(reversed(self._strata))
-        before = self._strata.get(share, (_NOTHING, _NOTHING))
+        before = self._strata.get(share, (NO_COUNT, NO_COUNT))
         self._strata[share] = _sum(before[0], live), _sum(before[1], canary)
         self._excess = None
 
@@ -87,7 +86,7 @@ class GuardEvidence:
 
     @property
     def harm_threshold(self) -> float:
-        """1/α of the test that compares rows of the same time."""
+        """1/α of the test that compares units of the same time."""
         return 1 / (self._alpha * (1 - _AT_FULL_WEIGHT))
 
     @property
@@ -115,7 +114,7 @@ class GuardEvidence:
     @property
     def too_high_at_full_weight(self) -> bool:
         """Whether, at full weight, the canary's lower bound exceeds the live arm's upper bound by both margins."""
-        _, canary = self._strata.get(1.0, (_NOTHING, _NOTHING))
+        _, canary = self._strata.get(1.0, (NO_COUNT, NO_COUNT))
         live = self.live
         if not canary.bad or not live.rows:
             return False
@@ -133,26 +132,67 @@ class GuardEvidence:
         """Whether the canary is proven to be no worse than allowed."""
         return self.fine_by_ratio or self.excess <= self.margins.fine_absolute
 
-    def to_json(self) -> dict[str, Any]:
-        """Plain values."""
-        return {
-            "harm": self._harm.to_json(),
-            "fine": self._fine.to_json(),
-            "recent": list(self._recent),
-            "strata": [[share, *live, *canary] for share, (live, canary) in self._strata.items()],
-        }
+    @property
+    def unknown(self) -> str:
+        """What it can't know, though counts may come; empty: nothing."""
+        return ""
 
-    def restore(self, values: Mapping[str, Any]) -> None:
-        """Continues from these values. Raises KeyError, TypeError or ValueError if they are none of `to_json`."""
-        self._harm.restore(values["harm"])
-        self._fine.restore(values["fine"])
-        self._strata = {
-            float(share): (Count(int(a), int(b)), Count(int(c), int(d)))
-            for share, a, b, c, d in values["strata"]
-        }
-        rows, bad = values["recent"]
-        self._recent = float(rows), float(bad)
-        self._excess = None
+    @property
+    def slow_over_s(self) -> float | None:
+        """Beyond which time a unit is bad; None: it is no matter of time, or not known yet."""
+        return None
+
+    def finding(self) -> Finding:
+        """See Guard."""
+        live, canary, unknown = self.live, self.canary, self.unknown
+        if self.harmful:
+            verdict = Verdict.HARM
+        elif unknown:
+            verdict = Verdict.NOT_KNOWN
+        elif canary.rows and self.fine:
+            verdict = Verdict.PROVEN_FINE
+        else:
+            verdict = Verdict.NOT_ENOUGH_DATA
+        harm, fine = number(self.harm_log_e), number(self.fine_log_e)
+        says = (
+            f"canary {_rate(canary)}, live {_rate(live)}; "
+            f"evidence for harm {harm:.3g} of {self.harm_threshold:.3g}, "
+            f"for fine {fine:.3g} of {self.fine_threshold:.3g}, "
+            f"excess at most {self.excess:.2%} of allowed {self.margins.fine_absolute:.2%}{self._needs()}"
+        )
+        return Finding(
+            self.setting.name,
+            verdict,
+            self.setting.action,
+            says,
+            live,
+            canary,
+            harm,
+            self.harm_threshold,
+            fine,
+            self.fine_threshold,
+            self.excess,
+            self.margins.fine_absolute,
+            self.slow_over_s,
+            unknown,
+            self.setting.required and not unknown,
+            self.fine_by_ratio,
+        )
+
+    def _needs(self) -> str:
+        """How many units show the smallest excess that is not allowed, at the present weight."""
+        share, live = next(reversed(self._strata), 0.0), self.live
+        if not 0 < share < 1 or not live.rows:
+            return ""
+        rate = live.bad / live.rows
+        worse = max(rate * (1 + self.margins.fine_ratio), rate + self.margins.fine_absolute)
+        needed = rows_needed(self.margins.harm, (rate, min(worse, 1.0)), share, math.log(self.harm_threshold))
+        return f", {worse:.2%} would show in {needed:.0f}" if needed < math.inf else ""
+
+
+def _rate(count: Count) -> str:
+    share = f" ({count.bad / count.rows:.3%})" if count.rows else ""
+    return f"{count.bad} bad of {count.rows}{share}"
 
 
 def _sum(one: Count, other: Count) -> Count:
@@ -160,7 +200,7 @@ def _sum(one: Count, other: Count) -> Count:
 
 
 def _total(counts: Any) -> Count:
-    total = _NOTHING
+    total = NO_COUNT
     for count in counts:
         total = _sum(total, count)
     return total

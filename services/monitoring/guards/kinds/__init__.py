@@ -1,0 +1,1 @@
+"""One file a guard: `make(setting)` makes it."""
