@@ -11,6 +11,7 @@ from markupsafe import Markup
 
 _NAME = re.compile(r"[a-z0-9-]{1,80}")
 _LINK = re.compile(r"([a-z0-9-]{1,80})\.md(#.*)?")
+_PAGES = "/incidents/runbooks/"
 _MAX_BYTES = 256 << 10
 # Beside those of alerts.
 _GUIDES = ("incident-checklist", "postmortem-template", "game-day", "routines")
@@ -23,9 +24,9 @@ class Runbooks:
         self._folder = folder
         # html=False: what looks like HTML is shown as text.
         self._markdown = MarkdownIt("commonmark", {"html": False}).enable("table").disable("image")
-        # Other links are text, as they are written.
-        self._markdown.validateLink = lambda link: _LINK.fullmatch(link) is not None  # type: ignore[method-assign]
+        # Links to other runbooks lead to their pages here; all others are text, as they are written.
         self._markdown.normalizeLink = _address  # type: ignore[method-assign]
+        self._markdown.validateLink = lambda link: link.startswith(_PAGES)  # type: ignore[method-assign]
         self._seen: dict[str, tuple[tuple[int, int], Markup]] = {}
 
     def html(self, name: str) -> Markup | None:
@@ -77,4 +78,4 @@ def _aligned(token: Token) -> None:
 
 def _address(link: str) -> str:
     found = _LINK.fullmatch(link)
-    return f"/incidents/runbooks/{found[1]}" if found else link
+    return _PAGES + found[1] if found else link
