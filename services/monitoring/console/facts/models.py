@@ -119,8 +119,8 @@ class ModelFacts:
                 for use in _uses(arm):
                     found.setdefault(use, []).append(f"{pipeline} · {name}")
             for after, before in pairwise(history):
-                arm = arm_rolled_back(before, after)
-                for use in _uses(arm) - _uses(history[0].live) if arm else ():
+                gone = arm_rolled_back(before, after)
+                for use in _uses(gone) - _uses(history[0].live) if gone else ():
                     bad.setdefault(use, []).append(f"{pipeline}, by release {after.number}")
         return found, bad
 

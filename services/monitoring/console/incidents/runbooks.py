@@ -17,16 +17,24 @@ _MAX_BYTES = 256 << 10
 _GUIDES = ("incident-checklist", "postmortem-template", "game-day", "routines")
 
 
+class _Markdown(MarkdownIt):
+    """Links to other runbooks lead to their pages here; all others are text, as they are written."""
+
+    def normalizeLink(self, url: str) -> str:
+        found = _LINK.fullmatch(url)
+        return _PAGES + found[1] if found else url
+
+    def validateLink(self, url: str) -> bool:
+        return url.startswith(_PAGES)
+
+
 class Runbooks:
     """`folder` None: they are not here."""
 
     def __init__(self, folder: Path | None) -> None:
         self._folder = folder
         # html=False: what looks like HTML is shown as text.
-        self._markdown = MarkdownIt("commonmark", {"html": False}).enable("table").disable("image")
-        # Links to other runbooks lead to their pages here; all others are text, as they are written.
-        self._markdown.normalizeLink = _address  # type: ignore[method-assign]
-        self._markdown.validateLink = lambda link: link.startswith(_PAGES)  # type: ignore[method-assign]
+        self._markdown = _Markdown("commonmark", {"html": False}).enable("table").disable("image")
         self._seen: dict[str, tuple[tuple[int, int], Markup]] = {}
 
     def html(self, name: str) -> Markup | None:
@@ -74,8 +82,3 @@ def _aligned(token: Token) -> None:
     """Our content security policy allows no style in an attribute."""
     if token.attrs.pop("style", None) == "text-align:right":
         token.attrSet("class", "right")
-
-
-def _address(link: str) -> str:
-    found = _LINK.fullmatch(link)
-    return _PAGES + found[1] if found else link
