@@ -24,8 +24,9 @@ from services.monitoring.accuracy.store import AccuracyStore
 from services.monitoring.accuracy.wiring import telling_accuracy
 from services.monitoring.alerts.wiring import watching_alerts
 from services.monitoring.config import MonitoringConfig
-from services.monitoring.console.panels.freshness import Freshness
+from services.monitoring.console.freshness import FreshnessPanel
 from services.monitoring.console.ports import ConsoleSources
+from services.monitoring.console.requests.views import Views
 from services.monitoring.console.wiring import serving_console
 from services.monitoring.cost.wiring import counting_cost
 from services.monitoring.database import periodic
@@ -134,11 +135,10 @@ async def _eyes(
     cost = await stack.enter_async_context(
         counting_cost(settings.cost, settings.events.folder, facts, runtime, watch)
     )
-    freshness, answers = Freshness(), AnswerCounter()
+    answers = AnswerCounter()
     observers: list[EventObserver | GroupObserver] = [
         accuracy.observer,
         *cost.observers,
-        freshness,
         answers,
     ]
     kept_explanations = ExplanationStore(facts)
@@ -174,12 +174,13 @@ async def _eyes(
         runtime.telemetry.once(Metrics),
         log,
     )
+    fresh = [FreshnessPanel(reception.over, Views(RecordReleases(records)), _WALL)] if records else []
     shown = ConsoleSources(
         lambda tenant, request_id: facts.run(outcomes.of_request, tenant, request_id),
         reception.find if settings.events.files is not None else None,
-        freshness,
+        reception.over if settings.events.files is not None else None,
         explained.of,
-        [drift.panel, accuracy.panel, *cost.panels()],
+        [*fresh, drift.panel, accuracy.panel, *cost.panels()],
         succession=successions.of,
         alerts=watch if settings.cost.told else None,
     )

@@ -170,6 +170,10 @@ class EventStore:
             files, batches = self.manifest.possible(
                 pipeline=query.pipeline, tenant=query.tenant, first_us=first, last_us=last
             )
+            if query.arm or query.release:
+                files = [file for file in files if _is_of(query, unpacked_header(file.header))]
+                kinds = {kind for kind, header in _headers(batches).items() if _is_of(query, header)}
+                batches = [batch for batch in batches if batch.kind in kinds]
             found: Newest = self._done("newest", query, files, batches)
             if not self._changed(found.problems):
                 return found
@@ -343,6 +347,10 @@ def _headers(batches: Sequence[Batch]) -> dict[str, GroupHeader]:
     """By kind."""
     firsts = {batch.kind: batch for batch in batches}
     return {kind: header_of(unpacked(batch.content).schema) for kind, batch in firsts.items()}
+
+
+def _is_of(query: Query, header: GroupHeader) -> bool:
+    return query.arm in ("", header.arm) and query.release in (0, header.release)
 
 
 def _numbers(group: EventGroup) -> Ranges:

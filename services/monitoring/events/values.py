@@ -34,6 +34,9 @@ class Query:
     limit: int = 20
     before: Position | None = None
     trace_id: str = ""
+    arm: str = ""
+    release: int = 0
+    failed: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 from fsspec.implementations.arrow import ArrowFSWrapper
 from pyarrow import fs
 
-from headrace.events import EVENT_ID, ROW, SEQUENCE, TIME_US
+from headrace.events import CODE, EVENT_ID, ROW, SEQUENCE, TIME_US
 from services.monitoring.events.files.arrow import (
     REQUEST_ID,
     TENANT,
@@ -41,7 +41,7 @@ from services.monitoring.events.values import (
     Query,
 )
 
-_COMMON = (TENANT, REQUEST_ID, TRACEPARENT, ROW, TIME_US, SEQUENCE, EVENT_ID)
+_COMMON = (CODE, TENANT, REQUEST_ID, TRACEPARENT, ROW, TIME_US, SEQUENCE, EVENT_ID)
 # A few rows are read as a whole group of them.
 _GROUP_ROWS = 32_768
 # Files that are looked through at once, the newest first: if they have enough, the others are not opened.

@@ -31,7 +31,6 @@ from headrace.repository.access_log import AccessLog
 from headrace.ticks import LATENCY_BUCKETS, ArmFigures, ArmName, Tick, added, latency_bucket
 from services.monitoring.alerts.watch import Watch
 from services.monitoring.console.assembly import console
-from services.monitoring.console.panels.freshness import Freshness
 from services.monitoring.console.ports import ConsoleSources, Panel, PanelRow, PanelSource, Sources
 from services.monitoring.console.settings import ConsoleSettings
 from services.monitoring.guards.guard import Finding, Verdict
@@ -88,7 +87,6 @@ class Place:
     keys: dict[str, str] = field(default_factory=dict)
     requests: ConsoleSources | None = None
     traces: Path | None = None
-    freshness: Freshness = field(default_factory=Freshness)
     alertmanager: str | None = None
     alerts: Watch | None = None
     opened: list[World] = field(default_factory=list)
@@ -190,7 +188,6 @@ class Place:
 
         others = replace(
             self.requests or ConsoleSources(none),
-            freshness=self.freshness,
             panels=self.panels,
             succession=lambda _: self.succession,
             alerts=self.alerts,

@@ -3,6 +3,7 @@
 import pytest
 
 from headrace.analysis import Count
+from headrace.catalog.access import Change, Write
 from headrace.releases import RolloutState
 from headrace.repository import changes
 from services.monitoring.console.ports import Panel
@@ -139,6 +140,8 @@ async def test_a_rollback_by_a_program_and_one_that_came_too_late(place: Place) 
         card = (await browser.get("/pipelines/flights.json", x_api_key=key)).json
         page = (await browser.get("/pipelines/flights", x_api_key=key)).text
         back = await browser.call(path, key, number=3)
+        models = (await browser.get("/models.json", x_api_key=key)).json["models"]
+        version = (await browser.get("/models/light/2", x_api_key=key)).text
     assert (late.status, late.json["error"]["reason"]) == (409, "RELEASE_STALE")
     assert late.json["error"]["metadata"]["number"] == "2"
     assert (done.status, done.json["release"]["number"]) == (200, 3)
@@ -150,6 +153,9 @@ async def test_a_rollback_by_a_program_and_one_that_came_too_late(place: Place) 
     assert [r["rolled_back_by"] for r in card["history"]] == [None, 3, None]
     assert not any(r["can_go_back"] for r in card["history"])
     assert "rolled back by 3" in page
+    marked = {v["version"]: v["rolled_back"] for v in models[0]["versions"]}
+    assert marked == {"1": [], "2": ["flights, by release 3"]}
+    assert "rolled back in flights, by release 3" in version
 
 
 @pytest.mark.parametrize(
@@ -238,6 +244,18 @@ async def test_models_say_who_signed_them_where_they_come_from_and_what_was_alte
     assert [v["version"] for v in listed["versions"]] == ["2", "1"]
     assert one["signature"]["state"] == "not trusted"
     assert "not trusted" in page.text
+
+
+async def test_a_model_that_cannot_be_listed_is_a_row_that_says_so(browser: Browser, place: Place) -> None:
+    write = Write("model", "heavy", b"{}")
+    place.releases.records.change(Change("ann", "model.add", "heavy", [write], "", {}))
+    heavy, light = (await browser.get("/models.json")).json["models"]
+    page = await browser.get("/models")
+    assert (heavy["model"], heavy["versions"]) == ("heavy", [])
+    assert heavy["problem"].startswith("its index can't be read")
+    assert [v["version"] for v in light["versions"]] == ["2", "1"]
+    assert (await browser.get("/models/light/2")).status == 200
+    assert "its index can&#39;t be read" in page.text
 
 
 async def test_a_way_back_to_a_version_that_is_gone_warns(browser: Browser, place: Place) -> None:
