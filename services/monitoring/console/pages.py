@@ -145,13 +145,12 @@ class Pages:
     def _card(self, facts: PipelineFacts) -> dict[str, Any]:
         release, older = facts.history[0], facts.history[1] if len(facts.history) > 1 else None
         arms, status = self._sources.ticks.snapshot(facts.name).arms, self._sources.status(facts.name)
-        outcomes = self._sources.others.succession(facts.name)
         return {
             "pipeline": facts.name,
             "release": releases.release_row(release, older),
             "newest": facts.basis().newest,
             "arms": releases.arm_rows(release),
-            "assessment": assess(facts.history, arms, status, facts.slow_s, outcomes).values(),
+            "assessment": assess(facts.history, arms, status, facts.slow_s).values(),
             "way_back": releases.way_back(facts.basis(), facts.history),
             "rates": self._live.rates(facts.name),
             "frozen": release.frozen,
