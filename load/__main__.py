@@ -1,12 +1,9 @@
 """python -m load COMMAND: the figures of load/RESULTS.md come from these, or from studies that are no more.
 
-targets    the first page of load/RESULTS.md: each target of issue 22, measured
 open       open loop at given rates (Poisson arrivals; latency counted from when a request was due)
 soak       open loop for minutes: memory flat, no error
 race       this build in both shapes beside Triton, KServe, MLServer, a naive chain and a hand-written server
 overload   three times the capacity: goodput, priorities, a greedy tenant
-canary     a second version with a share of the rows: throughput and CPU with it and without
-changes    how soon a change is live in each of many processes that follow control, and what it costs them
 scaling    what a request costs as its rows grow
 capacity   the processes and cores that usual loads need, and their price, from what `scaling` found
 check      a minute, for CI: does natural batching still save CPU as it should?
@@ -21,20 +18,19 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
-from typing import Any
 
 from load.scenarios import commands as scenarios
 
 
-def main(arguments: Sequence[str] | None = None) -> Any:
-    """Reads the command line and runs the command; returns its figures by name, if it has any."""
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Reads the command line and runs the command."""
     parser = argparse.ArgumentParser(
         "python -m load", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     commands = parser.add_subparsers(required=True)
     scenarios.add(commands)
     options = parser.parse_args(arguments)
-    return options.run(options)
+    options.run(options)
 
 
 if __name__ == "__main__":

@@ -11,11 +11,11 @@ from load.systems.processes import ROOT
 
 HOME = ROOT / ".headrace" / "load"
 Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"  # generic in the stubs only
-RunCommand: TypeAlias = "Callable[[argparse.Namespace], object]"
+RunCommand: TypeAlias = "Callable[[argparse.Namespace], None]"
 
 
 def command(commands: Commands, name: str, run: RunCommand, home: Path = HOME) -> argparse.ArgumentParser:
-    """A command about a home. `run` gets the options; what it returns are figures by name, for `targets`."""
+    """A command about a home. `run` gets the options."""
     made = commands.add_parser(name)
     made.set_defaults(run=run)
     made.add_argument("--home", type=lambda text: Path(text).resolve(), default=home)

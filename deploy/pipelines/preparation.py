@@ -1,4 +1,4 @@
-"""Shared by the preparations of pipelines: a lock, so that one runs at a time in a home; a signing key; a digest of code."""
+"""Shared by the preparations of pipelines: a lock, so that one runs at a time in a home; a signing key; what is due."""
 
 from __future__ import annotations
 
@@ -9,8 +9,11 @@ import json
 import os
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
+
+import yaml
 
 from headrace.cli.commands.models import prepared_models
 from headrace.cli.installation import layout
@@ -78,6 +81,22 @@ def note_models(home: Path) -> None:
     repository = Repository(place.models)
     for model in repository.models():
         prepared_models.note(place, model, repository.versions(model)[-1])
+
+
+def package_folder(package: str) -> Path:
+    """Where a package of data lies. It is not imported."""
+    spec = find_spec(package.replace("-", "_"))
+    if spec is None or not spec.submodule_search_locations:
+        raise SystemExit(
+            f"the Python package {package} is not installed; run `make up` (it installs the lock)"
+        )
+    return Path(next(iter(spec.submodule_search_locations)))
+
+
+def input_stages(document: Path) -> str:
+    """The stages of a document that make its models' inputs, as JSON."""
+    stages = yaml.safe_load(document.read_text())["stages"]
+    return json.dumps([s for s in stages if "features" in s or "preprocessing" in s])
 
 
 def code_sha256(files: Iterable[Path]) -> str:

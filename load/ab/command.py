@@ -49,7 +49,7 @@ def run(options: argparse.Namespace) -> None:
     print(f"no worse than {options.base}")
 
 
-def counted(options: argparse.Namespace) -> dict[str, float]:
+def counted(options: argparse.Namespace) -> None:
     """`calls`: by requests at once, calls of Python and of C of one of them; ms of the loop's CPU within one request."""
     [new] = versions(options.home, "", {"new": False})
     with new.up("together"), new.conversation("load.ab.calls") as ask:
@@ -61,7 +61,6 @@ def counted(options: argparse.Namespace) -> dict[str, float]:
         }
     figures |= {f"loop {what}": value for what, value in loop.items()}
     print("\n".join(f"{name}: {value:.4g}" for name, value in figures.items()))
-    return figures
 
 
 def _in_turns(found: Sequence[Version], options: argparse.Namespace) -> list[str]:

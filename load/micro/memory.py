@@ -4,21 +4,20 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
+from contextlib import nullcontext
 from pathlib import Path
 
 from load.systems.headrace import Setup, headrace, status
 from load.systems.processes import children_of, mapped_mib
 
 
-def run(options: argparse.Namespace) -> dict[str, float]:
-    """Prints a line for each process of the home that is up, the supervisor's too, and the sum. Returns MiB (PSS)."""
-    if options.shape:
-        with headrace(Setup(options.home, options.shape)):
-            return _held(options.home)
-    return _held(options.home)
+def run(options: argparse.Namespace) -> None:
+    """Prints a line for each process of the home that is up, the supervisor's too, and the sum: MiB (PSS)."""
+    with headrace(Setup(options.home, options.shape)) if options.shape else nullcontext():
+        _print(options.home)
 
 
-def _held(home: Path) -> dict[str, float]:
+def _print(home: Path) -> None:
     found = status(home)
     running = {name: s["pid"] for name, s in found["services"].items() if s["pid"] is not None}
     pids = {name: children_of([pid]) for name, pid in running.items()}
@@ -32,8 +31,6 @@ def _held(home: Path) -> dict[str, float]:
         print(_line(name, mib))
     whole = [sum(column) for column in zip(*held.values(), strict=True)]
     print(_line(f"all ({found['shape']})", whole))
-    monitoring = sum(mib[0] for name, mib in held.items() if name.startswith("monitoring"))
-    return {"monitoring": monitoring, "data plane": whole[0] - monitoring}
 
 
 def _line(name: str, held: Sequence[float]) -> str:

@@ -9,17 +9,7 @@ from load.ab import command as ab
 from load.ab.versions import last_landed
 from load.arguments import HOME, Commands, RunCommand, command, cores, names, numbers, system_command
 from load.micro import memory
-from load.scenarios import (
-    canary,
-    capacity,
-    changes,
-    check,
-    open_loop_profiles,
-    overload,
-    race,
-    scaling,
-    targets,
-)
+from load.scenarios import capacity, check, open_loop_profiles, overload, race, scaling
 from load.systems.processes import ROOT
 
 _PEERS = "folder of the peers' harness, prepared by its setup.sh"
@@ -53,11 +43,6 @@ def _add_loops(commands: Commands) -> None:
     soak.add_argument("--rate", type=float, default=300.0)
     soak.add_argument("--minutes", type=float, default=10.0)
     soak.add_argument("--disturb", action="store_true", help="restarts, swaps and cancels meanwhile (apart)")
-    live = command(commands, "changes", changes.run)
-    live.add_argument("--processes", type=int, default=20)
-    live.add_argument("--tenants", type=int, default=10)
-    live.add_argument("--pipelines", type=int, default=3)
-    live.add_argument("--changes", type=int, default=100)
     three = _open_loop(commands, "overload", overload.run, model="flights_heavy")
     three.add_argument("--seconds", type=float, default=10.0)
     three.add_argument("--runs", type=int, default=3)
@@ -76,11 +61,6 @@ def _open_loop(
 
 def _add_live_studies(commands: Commands) -> None:
     """What a second version costs, and what the processes hold."""
-    second = system_command(commands, "canary", canary.run)
-    second.add_argument("--pairs", type=int, default=7)
-    second.add_argument("--seconds", type=float, default=4.0)
-    second.add_argument("--share", type=float, default=0.05)
-    second.add_argument("--at-once", type=int, default=64)
     held = command(commands, "memory", memory.run, ROOT / ".headrace")
     held.add_argument("--shape", choices=["apart", "together"], help="start this one, else of what is up")
 
@@ -96,19 +76,6 @@ def _add_comparisons(commands: Commands) -> None:
     beside.add_argument("--conc", type=numbers, default=[1, 64])
     beside.add_argument("--runs", type=int, default=5)
     beside.add_argument("--seconds", type=float, default=3.0)
-    table = command(commands, "targets", targets.run)
-    table.add_argument("--peers", type=Path, required=True, help=_PEERS)
-    table.add_argument(
-        "--only", type=names, default=list(targets.PARTS), help=f"of {', '.join(targets.PARTS)}"
-    )
-    table.add_argument("--runs", type=int, default=targets.RUNS, help="rounds of a race, pairs, runs")
-    table.add_argument(
-        "--seconds", type=float, default=targets.SECONDS, help="of a round; other lengths follow"
-    )
-    table.add_argument("--soak-minutes", type=float, default=30.0, help="0: the last soak stays")
-    table.add_argument("--resume", action="store_true", help="skip what this revision has measured")
-    table.add_argument("--state", type=Path, default=ROOT / ".headrace" / "targets.jsonl")
-    table.add_argument("--page", type=Path, default=ROOT / "load" / "RESULTS.md")
 
 
 def _add_scaling(commands: Commands) -> None:

@@ -7,16 +7,16 @@ import itertools
 import statistics
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
-from headrace.cli.installation import services
-from headrace.releases import LIVE
+from headrace.cli.installation import layout, services
 from load.generator.load_generator import Caller
 from load.generator.open_loop import OpenLoopRun, RequestStream, run_open_loop
-from load.scenarios.canary import COPY, MODEL, copy_model
 from load.systems.headrace import Running, Setup, command, configuration, found_running, headrace, prepare
 from load.systems.processes import pss_mib
-from load.systems.releases import ReleaseSwitch
 
+# The model that a soak swaps, and the version that is a copy of its first one.
+_MODEL, _COPY = "flights_light", "2"
 # A soak sends its requests in parts of this length; after each, the memory is read.
 _SOAK_STEP_S = 30.0
 # How soon the callers cancel who do.
@@ -39,17 +39,17 @@ def at_rates(options: argparse.Namespace) -> None:
     _end(runs)
 
 
-def soaked(options: argparse.Namespace) -> dict[str, float]:
+def soaked(options: argparse.Namespace) -> None:
     """`soak`: one rate for minutes. Memory must not grow, and no request may fail. `--disturb`: meanwhile services are restarted,
     versions swapped, and other callers cancel what they have just sent."""
     setup = _setup(options)
     memory: list[float] = []
-    failures, offered, others = 0, 0, list[float]()
+    failures, offered = 0, 0
     if options.disturb:
         prepare(options.home)
     with headrace(setup) as running:
         if options.disturb:
-            copy_model(options.home)
+            _copy_model(options.home)
         _begin(setup, options, running)
         print(_HEAD.format("minute"), flush=True)
         runs = []
@@ -65,27 +65,25 @@ def soaked(options: argparse.Namespace) -> dict[str, float]:
             outcome = run.outcome("load")
             failures, offered = failures + outcome.offered - outcome.good, offered + outcome.offered
             memory.append(pss_mib(running.pids))
-            others.append(run.other_cores)
     _end(runs)
     # A service that was just restarted has less: compared is what is as long after the same one's restart.
     cycle = 2 * (len(services.start_order()) - 1) if options.disturb else 1
     print(soak_verdict(failures, offered, memory, cycle))
-    return {
-        "lost": failures,
-        "MiB an hour": growth(memory, cycle) * 3600 / _SOAK_STEP_S,
-        "minutes": options.minutes,
-        "others": statistics.median(others),
-    }
+
+
+def _copy_model(home: Path) -> None:
+    """The model's file as another version, if that is not there yet; of a home that is up."""
+    models = layout.of(home).models / _MODEL
+    if not (models / _COPY).exists():
+        [file] = sorted((models / "1").glob("*.onnx"))
+        command(home, "models", "add", _MODEL, str(file), "--version", _COPY, "--yes")
 
 
 def _disturb(options: argparse.Namespace, number: int) -> None:
     """Restarts the next service, or has the other one of two equal versions of a model take over."""
     if number % 2:
-        switch = ReleaseSwitch(options.home, options.model)
-        live = switch.current().arms[LIVE]
-        version = "1" if live.models[MODEL] == COPY else COPY
-        arm = live.model_copy(update={"models": {**live.models, MODEL: version}})
-        switch.commit("soak", arms={LIVE: arm})
+        version = _COPY if number % 4 == 1 else "1"
+        command(options.home, "release", "deploy", options.model, "--models", f"{_MODEL}={version}", "--yes")
     else:
         restarted = [name for name in services.start_order() if name != services.INGRESS]
         command(options.home, "restart", restarted[number // 2 % len(restarted)], "--yes")

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Sequence
 
 from headrace.access.specs import TenantSpec
 from load.generator.load_generator import Caller
-from load.generator.open_loop import OpenLoopRun, Outcome, RequestStream, run_open_loop
+from load.generator.open_loop import OpenLoopRun, RequestStream, run_open_loop
 from load.systems.headrace import AMPLE, Running, Setup, configuration, headrace
 
 _FACTOR = 3.0
@@ -25,12 +25,8 @@ _STEP = 1.25
 _FIRST_RATE = 300.0
 
 
-def run(options: argparse.Namespace) -> dict[str, float]:
-    """`overload`. Prints the tables; returns what they say, medians of the runs.
-
-    `goodput`: at three times the peak, as a part of it; `late`: answers of all runs past their deadline; `refused_p99_ms`: how
-    soon the refused were told, NaN if nobody was; `modest_ratio`: the modest tenants' p99 beside the greedy one, of that without.
-    """
+def run(options: argparse.Namespace) -> None:
+    """`overload`. Prints the tables."""
     everyone = frozenset(os.sched_getaffinity(0))
     options.clients = options.clients or frozenset({max(everyone)})
     made = _setup(options, options.servers or everyone - options.clients or everyone)
@@ -39,15 +35,8 @@ def run(options: argparse.Namespace) -> dict[str, float]:
         cores = ", ".join(map(str, sorted(options.clients)))
         print(f"client on core {cores}; deadline {options.deadline_ms:.0f} ms; {options.model}\n")
         peak = find_peak(running, options)
-        outcomes = at_three(running, options, peak)
-        ratio = greedy(running, options, peak)
-    return {
-        "peak": peak,
-        "goodput": _median(o.goodput for o in outcomes) / peak,
-        "late": sum(o.late for o in outcomes),
-        "refused_p99_ms": _median(o.refusal_ms(99) for o in outcomes),
-        "modest_ratio": ratio,
-    }
+        at_three(running, options, peak)
+        greedy(running, options, peak)
 
 
 def _setup(options: argparse.Namespace, servers: frozenset[int]) -> Setup:
@@ -80,9 +69,9 @@ def find_peak(running: Running, options: argparse.Namespace) -> float:
         rate *= _STEP
 
 
-def at_three(running: Running, options: argparse.Namespace, peak: float) -> list[Outcome]:
-    """Three times the peak; a tenth of the peak is of high priority. What came of each run."""
-    outcomes = []
+def at_three(running: Running, options: argparse.Namespace, peak: float) -> None:
+    """Three times the peak; a tenth of the peak is of high priority."""
+    goodputs = []
     print(f"\nAt {_FACTOR:g}× the peak of {peak:.0f}/s, a tenth of the peak with high priority:\n")
     print(
         "| run | who | offered/s | goodput/s | p50 ms | p99 ms | refused | told in p50 ms | p99 ms | late | failed |"
@@ -100,20 +89,19 @@ def at_three(running: Running, options: argparse.Namespace, peak: float) -> list
                 f"| {o.late} | {o.failed} |",
                 flush=True,
             )
-        outcomes.append(run.outcome())
+        goodputs.append(run.outcome().goodput)
         print(
             f"\n{run.verified}; server {run.server_us:.0f} µs, client {run.client_us:.0f} µs a request; "
             f"others used {run.other_cores:.2f} cores\n",
             flush=True,
         )
-    median = _median(o.goodput for o in outcomes)
+    median = _median(goodputs)
     print(
         f"goodput at {_FACTOR:g}×: {median:.0f}/s, {median / peak:.0%} of the peak (aim: 90 %)\n", flush=True
     )
-    return outcomes
 
 
-def greedy(running: Running, options: argparse.Namespace, peak: float) -> float:
+def greedy(running: Running, options: argparse.Namespace, peak: float) -> None:
     """The modest tenants' p99 with a tenant who asks for three times the peak, of that without."""
     alone, beside = [], []
     for i in range(options.runs):
@@ -137,7 +125,6 @@ def greedy(running: Running, options: argparse.Namespace, peak: float) -> float:
         )
     ratio = _median(o.latency_ms(99) for o in beside) / _median(o.latency_ms(99) for o in alone)
     print(f"\np99 of the modest: ×{ratio:.2f} (aim: 1.5)", flush=True)
-    return ratio
 
 
 def show(label: str, run: OpenLoopRun) -> None:

@@ -39,8 +39,8 @@ _NAMES = {
 Results = dict[str, Result]
 
 
-def run(options: argparse.Namespace) -> dict[str, float]:
-    """`race`. Returns the figures of each system and how many times each of ours is each other one."""
+def run(options: argparse.Namespace) -> None:
+    """`race`. Prints the figures of each system and how many times each of ours is each other one."""
     chosen = options.systems or [*OURS, *(PIPELINE if options.part == "pipeline" else MODEL)]
     prepare(options.home)
     with ExitStack() as stack:
@@ -57,7 +57,6 @@ def run(options: argparse.Namespace) -> dict[str, float]:
             print(f"up: {_NAMES.get(name, name)}", flush=True)
         results = in_turns(targets, options.conc, options.runs, options.seconds)
     _tables(options, results)
-    return figures(results)
 
 
 @contextmanager
@@ -98,29 +97,20 @@ def _tables(options: argparse.Namespace, results: Results) -> None:
         for name, result in results.items():
             print(line(_NAMES.get(name, name), at_once, result, results[first]))
     print("\n~: others used more than 0.2 cores meanwhile\n")
-    print("\n".join(f"{name}: {value:.2f}" for name, value in figures(results).items() if "×" in name))
+    print("\n".join(_ratios(results)))
     for name, result in results.items():
         said = dict.fromkeys(f.verified for p in result.points.values() for f in p.runs)
         print(f"{_NAMES.get(name, name)}: {list(said)[-1]}")
 
 
-def figures(results: Results) -> dict[str, float]:
-    """By system, concurrency and what: `apart 64 p50` (ms), `… p99 ÷ p50`, `… × triton`, `… × best` (peer), `… others`."""
-    found: dict[str, float] = {}
+def _ratios(results: Results) -> Iterator[str]:
+    """How many times each of ours is each other one, and the best peer, by concurrency: `apart 64 × triton: 2.70`."""
     for name, result in results.items():
-        for c, point in result.points.items():
+        for c, point in result.points.items() if name in OURS else ():
             ratios = {other: _times(point, r.points[c]) for other, r in results.items() if r.points[c].rate}
-            peers = [ratio for other, ratio in ratios.items() if other not in OURS]
-            own = {f"× {other}": ratio for other, ratio in ratios.items()} | {
-                "p50": point.median(lambda f: f.p50_us) / 1e3,
-                "p99": point.median(lambda f: f.p99_us) / 1e3,
-                "p99 ÷ p50": point.median(lambda f: f.p99_us / f.p50_us),
-                "× best": min(peers, default=math.nan),
-                "others": point.median(lambda f: f.other_cores),
-            }
-            short = name.removeprefix("headrace ")
-            found |= {f"{short} {c} {what}": value for what, value in own.items() if name in OURS}
-    return found
+            ratios["best"] = min((r for other, r in ratios.items() if other not in OURS), default=math.nan)
+            for other, ratio in ratios.items():
+                yield f"{name.removeprefix('headrace ')} {c} × {other}: {ratio:.2f}"
 
 
 def _times(ours: Point, theirs: Point) -> float:

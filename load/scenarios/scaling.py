@@ -31,7 +31,8 @@ _HEAD = (
 @contextmanager
 def redis_store(home: Path) -> Iterator[tuple[Path, frozenset[int]]]:
     """A Redis of this run's own with the features of the demo: folder of its feature_store.yaml, and its process."""
-    from deploy.pipelines.flights.feature_store import create, materialize
+    from deploy.pipelines.flights.feature_store import create
+    from headrace.featurestore.writer import materialize
 
     with tempfile.TemporaryDirectory() as name, redis_server() as redis:
         folder = Path(name) / "feast"

@@ -58,7 +58,8 @@ def shared_redis(folder: Path, home: Path) -> Iterator[tuple[str, int]]:
 
 def our_features(home: Path, redis: str) -> Path:
     """Writes our features into the store, too (Feast on Redis). Returns the folder of feature_store.yaml."""
-    from deploy.pipelines.flights.feature_store import create, materialize
+    from deploy.pipelines.flights.feature_store import create
+    from headrace.featurestore.writer import materialize
 
     folder = home / "feast-redis"
     materialize(create(folder, home / "data", redis), datetime.now(UTC))

@@ -9,16 +9,18 @@ from __future__ import annotations
 import argparse
 import hashlib
 import json
+import multiprocessing
 import os
 import resource
-import select
 import signal
 import sys
 import time
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from importlib.metadata import PackageNotFoundError, version
+from multiprocessing.connection import Connection
 from pathlib import Path
+from typing import Any
 
 import structlog
 from prometheus_client import CollectorRegistry
@@ -38,8 +40,6 @@ _TICK_S = 0.2
 _TIME = "correct the model, or allow it more time (check.seconds)"
 _ROOM = "correct the model, or allow it more memory (check.memory_mib)"
 _TEXT = 2000
-# A pipe takes this much without a reader.
-_PIPE = 1 << 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +108,7 @@ def _check_version(config: ExecutorConfig, name: str, wanted: str) -> Verdict:
     memory = bounded.allowance() if bound.memory_mib is None else bound.memory_mib * _MIB
     report, code = _run_child(config, artifact, memory)
     if report:
-        problem, remedy, taken = json.loads(report)
+        problem, remedy, taken = report
     elif code is None:
         problem, remedy, taken = f"loading it took longer than {bound.seconds:g} s", _TIME, 0
     elif code == -signal.SIGKILL:
@@ -125,49 +125,35 @@ def _check_version(config: ExecutorConfig, name: str, wanted: str) -> Verdict:
     return Verdict(name, wanted, mark, problem=problem, remedy=remedy, memory_bytes=taken)
 
 
-def _run_child(config: ExecutorConfig, artifact: Artifact, memory: int) -> tuple[bytes, int | None]:
-    """What a child process reports on the version, and its exit code; None: it took too long."""
-    reader, writer = os.pipe()
-    child = os.fork()
-    if child == 0:
-        os.close(reader)
-        _in_child(config, artifact, memory, writer)
-    os.close(writer)
-    report = _read_report(reader, child, config.check.seconds)
-    os.close(reader)
-    _, status = os.waitpid(child, 0)
-    return report or b"", None if report is None else os.waitstatus_to_exitcode(status)
+def _run_child(config: ExecutorConfig, artifact: Artifact, memory: int) -> tuple[list[Any], int | None]:
+    """What a child process reports on the version, and its exit code; None: it took too long. Also stops if our parent ends."""
+    context, parent = multiprocessing.get_context("fork"), os.getppid()
+    reader, writer = context.Pipe(duplex=False)
+    child = context.Process(target=_in_child, args=(config, artifact, memory, writer))
+    child.start()
+    writer.close()
+    ends = time.monotonic() + config.check.seconds
+    while not (told := reader.poll(_TICK_S)) and time.monotonic() < ends and os.getppid() == parent:
+        pass
+    report: list[Any] = []
+    with suppress(EOFError, OSError):  # it ended without a report
+        report = json.loads(reader.recv_bytes()) if told else []
+    if not told:
+        child.kill()
+    child.join()
+    if os.getppid() != parent:
+        sys.exit("nobody waits for the verdict any more")
+    return report, child.exitcode if told else None
 
 
-def _read_report(reader: int, child: int, seconds: float) -> bytes | None:
-    """What the child wrote until its end; None: it took too long and was killed. Also stops if our parent ends."""
-    parent, ends, report = os.getppid(), time.monotonic() + seconds, b""
-    while True:
-        ready, _, _ = select.select([reader], [], [], _TICK_S)
-        if ready:
-            part = os.read(reader, 1 << 16)
-            if not part:
-                return report
-            report += part
-        elif time.monotonic() > ends or os.getppid() != parent:
-            with suppress(ProcessLookupError):
-                os.kill(child, signal.SIGKILL)
-            if os.getppid() != parent:
-                sys.exit("nobody waits for the verdict any more")
-            return None
+def _in_child(config: ExecutorConfig, artifact: Artifact, memory: int, writer: Connection) -> None:
+    """Reports what is wrong, if anything, and ends at once, whatever threads an engine has left."""
+    bounded.limit(memory)
+    writer.send_bytes(json.dumps(_activate(config, artifact)).encode())
+    os._exit(0)
 
 
-def _in_child(config: ExecutorConfig, artifact: Artifact, memory: int, writer: int) -> None:
-    """Reports what is wrong, if anything, and ends the process. Whatever happens here, the parent continues."""
-    try:
-        bounded.limit(memory)
-        report = json.dumps(_activate(config, artifact)).encode()
-        os.write(writer, report[:_PIPE])
-    finally:
-        os._exit(0)
-
-
-def _activate(config: ExecutorConfig, artifact: Artifact) -> tuple[str, str, int]:
+def _activate(config: ExecutorConfig, artifact: Artifact) -> list[Any]:
     """Activates the version. Returns problem and remedy (empty if it is good), and the bytes of memory it took."""
     from services.executor.backends.backend import Environment
     from services.executor.lifecycle.activation import Activator, LoadHandle
@@ -184,10 +170,10 @@ def _activate(config: ExecutorConfig, artifact: Artifact) -> tuple[str, str, int
         taken = held_bytes() - before
         model.group.deactivate()
     except RepositoryError as error:
-        return error.problem[:_TEXT], error.remedy[:_TEXT], 0
+        return [error.problem[:_TEXT], error.remedy[:_TEXT], 0]
     except MemoryError:
-        return "MemoryError", "", 0
-    return "", "", max(taken, 0)
+        return ["MemoryError", "", 0]
+    return ["", "", max(taken, 0)]
 
 
 if __name__ == "__main__":

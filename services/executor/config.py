@@ -56,7 +56,7 @@ class ModelSettings(Settings):
 class RemoteServer(Settings):
     """A server of the Open Inference Protocol: Triton, KServe, or another headrace."""
 
-    client: hop.ClientSettings
+    client: hop.CalleeSettings
     # File with the credential that is sent as `authorization: Bearer …`.
     key_file: Path | None = None
 
@@ -106,8 +106,8 @@ class ExecutorConfig(ServiceSettings):
     # Client of control. Absent: what the artifacts of `resources` have is followed.
     control: hop.CalleeSettings | None = None
     # What is loaded besides: "all": the versions of each model that served last; the newest of a new model. "released": only
-    # what operators loaded. Or entries "name" (all its versions), "name:version" and "name:label", in addition to those.
-    load: Literal["all", "released"] | tuple[str, ...] = "all"
+    # what operators loaded.
+    load: Literal["all", "released"] = "all"
     # The start waits this long for first loads; longer ones continue while other models serve.
     start_s: PositiveFloat = 30.0
     # How models run, except those in `overrides`.
@@ -130,5 +130,4 @@ class ExecutorConfig(ServiceSettings):
     memory_budget_mib: PositiveInt | None = None
 
     def settings_of(self, model: str) -> ModelSettings:
-        """The settings of `model`."""
         return self.overrides.get(model, self.defaults)

@@ -38,14 +38,12 @@ def _row_error(code: Code, reason: Reason, message: str, **metadata: str) -> Row
 
 
 def model_unknown(model: str, loaded: Iterable[str]) -> Fault:
-    """No version of the model is loaded."""
     names = ", ".join(sorted(loaded)) or "none"
     message = f"model {model!r} is not loaded; loaded are: {names}"
     return _fault(Code.NOT_FOUND, Reason.REASON_MODEL_UNKNOWN, message, model=model, loaded=names)
 
 
 def version_unknown(model: str, version: str, loaded: Iterable[str]) -> Fault:
-    """The model is loaded, but not in this version."""
     versions = ", ".join(loaded)
     message = f"model {model!r} is not loaded in version {version!r}; loaded are: {versions}"
     return _fault(
@@ -61,7 +59,6 @@ def quarantined(model: str, version: str, *, trusted: bool) -> Fault:
 
 
 def loading(model: str, version: str) -> Fault:
-    """The version is still being loaded, while others serve."""
     message = f"model {model!r} version {version!r} is still being loaded; retry in a moment"
     more = {"model": model, "version": version}
     return Fault(
@@ -70,23 +67,19 @@ def loading(model: str, version: str) -> Fault:
 
 
 def input_missing(name: str) -> Fault:
-    """The batch lacks the column of an input."""
     return _input_fault(Reason.REASON_INPUT_MISSING, name, "is missing; send a column of that name")
 
 
 def input_unknown(name: str, known: Iterable[str]) -> Fault:
-    """The batch has a column that is no input."""
     return _input_fault(Reason.REASON_INPUT_UNKNOWN, name, f"is none of the model's: {', '.join(known)}")
 
 
 def input_dtype(spec: TensorSpec, found: str) -> Fault:
-    """The type of a column is not that of the input."""
     wanted = spec.dtype.name.lower()
     return _input_fault(Reason.REASON_INPUT_DTYPE, spec.name, f"is {found}, the model takes {wanted}")
 
 
 def input_shape(spec: TensorSpec, found: tuple[int, ...]) -> Fault:
-    """The row shape of a column is not that of the input."""
     wanted = list(spec.row_shape)
     return _input_fault(
         Reason.REASON_INPUT_SHAPE, spec.name, f"has rows of {list(found)}, the model takes {wanted}"
@@ -98,25 +91,21 @@ def _input_fault(reason: Reason, name: str, what: str) -> Fault:
 
 
 def input_null(name: str) -> RowError:
-    """A row has no value for an input; models do not accept nulls."""
     message = f"input {name!r} has no value in this row; impute it in preprocessing"
     return _row_error(Code.INVALID_ARGUMENT, Reason.REASON_INPUT_MISSING, message, input=name)
 
 
 def expired() -> RowError:
-    """The row's deadline passed in the queue."""
     message = "the time budget of the row ended before the model ran"
     return _row_error(Code.DEADLINE_EXCEEDED, Reason.REASON_DEADLINE_PASSED, message)
 
 
 def too_late(run_us: int) -> RowError:
-    """The model would not finish before the row's deadline."""
     message = f"the time budget left is less than a run takes (about {run_us} µs); the model did not run"
     return _row_error(Code.DEADLINE_EXCEEDED, Reason.REASON_DEADLINE_PASSED, message, run_us=str(run_us))
 
 
 def overloaded(model: str, retry_after_s: float) -> RowError:
-    """The queue is full, and the rows in it come before this one."""
     wait = str(max(round(retry_after_s * 1000), 1))
     return RowError(
         MODEL_QUEUE.code,
@@ -134,25 +123,21 @@ def model_failed(model: str, version: str) -> RowError:
 
 
 def no_answer(model: str) -> RowError:
-    """The engine did not answer before the row's deadline."""
     message = f"the engine of model {model!r} did not answer in time; retry, or allow more time"
     return _row_error(Code.DEADLINE_EXCEEDED, Reason.REASON_DEADLINE_PASSED, message, model=model)
 
 
 def no_backend(model: str) -> RowError:
-    """Every backend of the model is lost."""
     message = f"no engine can run model {model!r} at the moment; retry in a few seconds"
     return _row_error(Code.UNAVAILABLE, Reason.REASON_MODEL_FAILED, message, model=model)
 
 
 def unloading(model: str, version: str) -> Fault:
-    """The version is unloaded while the call arrives."""
     why = "is being unloaded; ask for another version"
     return _version_fault(Code.UNAVAILABLE, Reason.REASON_DRAINING, model, version, why)
 
 
 def released(model: str, version: str, pipelines: Iterable[str]) -> Fault:
-    """An operator wants to unload a version that is live."""
     names = ", ".join(pipelines)
     message = f"model {model!r} version {version!r} is named by the release of {names}; release another version first"
     return _fault(
@@ -170,7 +155,6 @@ def _version_fault(code: Code, reason: Reason, model: str, version: str, why: st
 
 
 def unusable(about: Metadata, problem: str, remedy: str) -> RepositoryError:
-    """A version can't be used as it was published."""
     return RepositoryError(about.name, about.version, problem, remedy)
 
 
@@ -197,12 +181,10 @@ def without_folders(text: str) -> str:
 
 
 def operators_only() -> Fault:
-    """Only processes of this installation may load and unload."""
     message = "only an authenticated part of this installation may change which models are loaded"
     return _fault(Code.PERMISSION_DENIED, Reason.REASON_PEER_UNTRUSTED, message)
 
 
 def draining() -> RowError:
-    """The executor shuts down while the row waits."""
     message = "the executor is shutting down; try another replica"
     return _row_error(Code.UNAVAILABLE, Reason.REASON_DRAINING, message)

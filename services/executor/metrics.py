@@ -35,7 +35,6 @@ class VersionMetrics:
         self._failed[code].inc(rows)
 
     def reset(self) -> None:
-        """Sets all counts to zero."""
         for instrument in (self.answered, self.run_seconds, self.queue_seconds, self.batch_rows):
             instrument.reset()
         for code in self._failed:

@@ -8,7 +8,6 @@ import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
-from typing import TYPE_CHECKING
 
 from headrace.api.executor.v1 import executor_pb2
 from headrace.hop.config import ConfigError
@@ -32,9 +31,6 @@ from services.executor.lifecycle.warm_up import warm_up_calls
 from services.executor.metrics import Metrics
 from services.executor.scheduling.run_time import Watchdog
 from services.executor.servicer import ExecutorServicer
-
-if TYPE_CHECKING:
-    pass
 
 # A run on the event loop that hangs blocks the whole process. It is ended after this time, and repeated on a thread.
 _HANGS_S = 0.5

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
+from pydantic import NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
 
 from headrace.hop import config
 
@@ -34,16 +34,10 @@ class FeaturesConfig(config.ServiceSettings):
     warm_up_s: NonNegativeFloat = 2.0
     # How often the registry is read again.
     refresh_s: PositiveFloat = 10.0
-    # How many large batches are read from SQLite at the same time.
-    threads: PositiveInt = 2
-    # The most rows kept in memory (one view and entity each), to save reads and to serve when the store fails; 0: none.
-    memory_entries: NonNegativeInt = 200_000
-    memory_bytes: NonNegativeInt = Field(default=64 * 1024 * 1024, description="by estimate")
+    # Memory (by estimate) for rows that are kept, to save reads and to serve when the store fails; 0: none.
+    memory_bytes: NonNegativeInt = 64 * 1024 * 1024
     # How long a row in memory is used without a read, if the store reports changes: SQLite, and a Redis from version 6 on that is
     # one server. Of others each row is read.
     cache_s: NonNegativeFloat = 5.0
     # The stream of events to write into the online store; absent: no events are consumed.
     stream: Stream | None = None
-    breaker: config.BreakerSettings = config.BreakerSettings(
-        window_s=2.0, min_calls=3, slow_s=0.3, open_s=0.5, max_open_s=1.0, probes=1
-    )

@@ -7,32 +7,32 @@ from headrace.hop.errors import Code, Fault, Reason
 
 
 def unknown_service(name: str, known: list[str]) -> Fault:
-    """The registry has no such feature service."""
     message = f"there is no feature service {name!r}; the registry has {', '.join(sorted(known)) or 'none'}"
     return _fault(Code.NOT_FOUND, Reason.REASON_SPEC_UNKNOWN, message, feature_service=name)
 
 
 def missing_column(name: str, taker: str) -> Fault:
-    """The batch has no column that `taker` needs."""
     message = f"the batch has no column {name!r}, which {taker} takes; send it"
     return _fault(Code.INVALID_ARGUMENT, Reason.REASON_INPUT_MISSING, message, field=name)
 
 
 def wrong_column(column: Column, taker: str, wanted: str) -> Fault:
-    """A column that `taker` needs has another type or shape."""
     found = f"{column.dtype.name.lower()}{list(column.row_shape) or ''}"
     message = f"column {column.name!r} is {found}; {taker} takes {wanted}, one per row"
     return _fault(Code.INVALID_ARGUMENT, Reason.REASON_INPUT_DTYPE, message, field=column.name)
 
 
+def unreadable(service: str, why: str) -> Fault:
+    """A view or a key of the service is of a kind that is not read."""
+    return _unavailable(f"feature service {service!r} can't be read: {why}", feature_service=service)
+
+
 def no_column(service: str, feature: str) -> Fault:
-    """The type of a feature can't be held by a column."""
     message = f"feature {feature} of {service!r} is no scalar, and columns hold scalars"
     return _unavailable(message, feature_service=service, feature=feature)
 
 
 def ambiguous(service: str, why: str) -> Fault:
-    """Two features have the same name."""
     message = f"feature service {service!r} has features that columns can't tell apart: {why}"
     return _unavailable(message, feature_service=service)
 

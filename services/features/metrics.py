@@ -14,7 +14,6 @@ from prometheus_client.core import CounterMetricFamily, HistogramMetricFamily, M
 from prometheus_client.registry import Collector
 
 from headrace.hop.metrics import Counter, Histogram
-from services.features.cache.cache import RowCache
 from services.features.freshness.freshness import Source, ViewResult
 
 # From one second to three months, about three buckets per power of ten.
@@ -50,7 +49,6 @@ class RowMetrics(Collector):
         registry.register(self)
 
     def add(self, results: Sequence[ViewResult]) -> None:
-        """Adds the rows of a batch."""
         append = self._uncounted.append
         for one in results:
             append((one.view.name, one.sources, one.ages_us))
@@ -79,7 +77,6 @@ class RowMetrics(Collector):
                 self._sums[view] = self._sums.get(view, 0.0) + ages_us.sum() / _MICRO
 
     def collect(self) -> Iterable[Metric]:
-        """The families, as Prometheus scrapes them."""
         rows = CounterMetricFamily(
             "headrace_features_rows",
             "Rows served, by view and by where their values came from.",
@@ -107,7 +104,7 @@ class FeaturesMetrics:
     """All instruments; views and feature services come from the registry, so their labels are bounded."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
-        counter, gauge = partial(Counter, registry=registry), partial(Gauge, registry=registry)
+        counter = partial(Counter, registry=registry)
         self._rows = RowMetrics(registry)
         self.read_seconds = Histogram(
             "headrace_features_read_seconds",
@@ -118,19 +115,12 @@ class FeaturesMetrics:
         self.store_errors = counter(
             "headrace_features_store_errors", "Reads that failed: timeout, store, breaker_open.", ["kind"]
         )
-        self._bytes = gauge(
-            "headrace_features_memory_bytes", "Size in bytes of the rows kept in memory, by estimate."
-        )
         keys = counter(
             "headrace_features_keys",
             "EntityKeys of entities looked up, by where their rows came from: memory, a read for another call, the store.",
             ["from"],
         )
         self._current, self._joined, self._read = map(keys.labels, ("memory", "flight", "store"))
-        self._stock = counter(
-            "headrace_features_stock_reads",
-            "Batches that only Feast itself could read, several times slower.",
-        )
         self._events = counter(
             "headrace_features_events",
             "Feature events consumed: written, older (the store had newer ones), rejected.",
@@ -141,10 +131,6 @@ class FeaturesMetrics:
             "Rows for which the function of an on-demand feature view failed.",
             ["view"],
         )
-
-    def watch(self, memory: RowCache) -> None:
-        """Exports how full the cache is."""
-        self._bytes.set_function(lambda: memory.size_bytes + memory.absent_bytes)
 
     def read(self, seconds: float, error: str) -> None:
         """A read of the store ended; `error`: "" or what went wrong (timeout, store, breaker_open)."""
@@ -162,20 +148,13 @@ class FeaturesMetrics:
         if read:
             self._read.inc(read)
 
-    def stock(self, seconds: float, error: str) -> None:
-        """Feast itself read a batch; `error`: "" or what went wrong (timeout, store)."""
-        self._stock.inc()
-        self.read(seconds, error)
-
     def consumed(self, outcome: str, count: int) -> None:
         """The outcome of `count` events: `written`, `older` (than the row in the store) or `rejected`."""
         self._events.labels(outcome).inc(count)
 
     def underived(self, view: str, rows: int) -> None:
-        """An on-demand view's function failed for this many rows."""
         self._underived.labels(view).inc(rows)
 
     def served(self, results: Sequence[ViewResult]) -> None:
-        """These results are returned."""
         if results:
             self._rows.add(results)

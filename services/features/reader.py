@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from headrace.columns import Batch, Column, Timing
 from services.features.cache.fetcher import Fetcher
 from services.features.freshness.freshness import Source, ViewResult, assess, hold_to_rule
-from services.features.freshness.on_demand import OnDemandRunner, plain_values
+from services.features.freshness.on_demand import OnDemandRunner
 from services.features.plan.entity_keys import EntityKeys, distinct, read_parts
 from services.features.plan.plan import ANY_AGE, ServicePlan
 from services.features.reply import MANY_ROWS
-from services.features.stores.online_store import FeastFallback, StoreError, StoreTimeoutError
 
 if TYPE_CHECKING:
     from services.features.metrics import FeaturesMetrics
@@ -24,32 +22,25 @@ _MICRO = 1_000_000
 _PRESENT = bytes([Source.PRESENT])
 
 
-@dataclass(frozen=True, slots=True)
-class Clocks:
-    """`monotonic` for durations; `wall` (seconds since 1970) for ages."""
-
-    monotonic: Callable[[], float]
-    wall: Callable[[], float]
-
-
 class Reader:
     """Serves batches. Used on one event loop."""
 
     def __init__(
         self,
         fetcher: Fetcher,
-        stock: FeastFallback,
         deriver: OnDemandRunner,
         metrics: FeaturesMetrics,
-        clocks: Clocks,
         timeout_s: float,
+        clock: Callable[[], float],
+        wall: Callable[[], float],
     ) -> None:
+        """`clock`: monotonic seconds; `wall`: seconds since 1970, for ages."""
         self._fetcher = fetcher
-        self._stock = stock
         self._deriver = deriver
         self._metrics = metrics
-        self._clocks = clocks
         self._timeout_s = timeout_s
+        self._clock = clock
+        self._wall = wall
 
     async def read(self, plan: ServicePlan, batch: Batch, budget_s: float) -> tuple[list[ViewResult], Batch]:
         """The results for the batch's rows, per view and then per on-demand view of the plan; and the batch without
@@ -58,18 +49,15 @@ class Reader:
         Rows that failed before, or whose deadline has passed, get an error. Raises Fault INVALID_ARGUMENT for
         entity columns that do not fit the plan.
         """
-        clock, rows = self._clocks.monotonic, len(batch.rows.request_ids)
+        clock, rows = self._clock, len(batch.rows.request_ids)
         began = clock()
         keys = keys_of(plan, batch.columns, rows)
         count = sum([len(its.keys) for its in keys])
         read_began = clock()
         timeout_s = min(self._timeout_s, budget_s * _SHARE)
-        if plan.fallback:
-            results, count = await self._by_feast(plan, batch, timeout_s), rows * len(plan.views)
-        else:
-            results = await self._fetcher.fetch(plan, keys, count, rows >= MANY_ROWS, timeout_s)
+        results = await self._fetcher.fetch(plan, keys, count, rows >= MANY_ROWS, timeout_s)
         read_ended = clock()
-        usual = assess(results, self._clocks.wall()) and not plan.on_demand
+        usual = assess(results, self._wall()) and not plan.on_demand
         self._metrics.served(results)
         if plan.on_demand:
             derived = await self._deriver.derive(plan, results, batch.columns, rows)
@@ -84,22 +72,6 @@ class Reader:
             Timing("features/store", "features", before_us, int((read_ended - read_began) * _MICRO), count),
         ]
         return results, reply
-
-    async def _by_feast(self, plan: ServicePlan, batch: Batch, timeout_s: float) -> list[ViewResult]:
-        given = {f.name: plain_values(batch.columns.get(f.name), f) for f in plan.fallback_inputs}
-        began = self._clocks.monotonic()
-        try:
-            rows = await self._stock.read(plan, given, len(batch), timeout_s)
-            error = ""
-        except StoreError as failure:
-            rows = [[None] * len(batch)] * len(plan.views)
-            error = "timeout" if isinstance(failure, StoreTimeoutError) else "store"
-        self._metrics.stock(self._clocks.monotonic() - began, error)
-        keys = EntityKeys([b""] * len(batch), None)
-        return [
-            ViewResult(view, keys, its, not error, limits)
-            for view, its, limits in zip(plan.views, rows, plan.limits, strict=True)
-        ]
 
 
 def keys_of(plan: ServicePlan, columns: Mapping[str, Column], rows: int) -> list[EntityKeys]:

@@ -10,7 +10,7 @@ from headrace.api.batch.v1 import batch_pb2
 from headrace.api.features.v1 import features_pb2 as pb
 from headrace.columns import DType, encode_into, wire
 from headrace.hop.call import Call
-from services.features.errors import ambiguous, no_column, unknown_service, wrong_rule
+from services.features.errors import ambiguous, no_column, unknown_service, unreadable, wrong_rule
 from services.features.freshness.freshness import ViewResult
 from services.features.plan.catalog import Catalog
 from services.features.plan.plan import FreshnessRule, ServicePlan
@@ -56,6 +56,8 @@ class FeaturesServicer:
             key = plan.name, *[(rule.view, rule.max_age_us, rule.stale_us) for rule in request.rules]
         known = self._plans.get(key)
         if known is None or known[0] is not plan:
+            if plan.unreadable:
+                raise unreadable(plan.name, plan.unreadable)
             if plan.unpackable:
                 raise no_column(plan.name, plan.unpackable)
             if plan.ambiguous:

@@ -7,11 +7,10 @@ reads 0.3 ms (Redis, idle machine). While other services start too, it takes mor
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from services.features.plan.plan import ServicePlan
-from services.features.stores.online_store import FeastFallback, KeyQuery, OnlineStore, StoreError
+from services.features.stores.online_store import KeyQuery, OnlineStore, StoreError
 
 if TYPE_CHECKING:
     from structlog.typing import FilteringBoundLogger
@@ -20,61 +19,48 @@ if TYPE_CHECKING:
 _SIZES = (1, 16, 300)
 
 
-@dataclass(frozen=True, slots=True)
-class WarmUpLimits:
-    """A read is fast enough if it takes at most `good_s`. Slower reads are repeated, for at most `limit_s` in total."""
+async def warm_up(
+    store: OnlineStore,
+    plans: Iterable[ServicePlan],
+    clock: Callable[[], float],
+    log: FilteringBoundLogger,
+    *,
+    good_s: float,
+    limit_s: float,
+) -> bool:
+    """Reads without a call, bypassing cache, breaker and metrics. Returns whether all plans can be read in `good_s`.
 
-    good_s: float
-    limit_s: float
+    Slower reads are repeated, for at most `limit_s` in total; a failure does not stop the start. `clock`: monotonic seconds.
+    """
+    began = clock()
+    whys = [
+        await _why_slow(store, plan, rows, clock, good_s, began + limit_s)
+        for plan in plans
+        if plan.views
+        for rows in _SIZES
+    ]
+    took_ms = round((clock() - began) * 1000)
+    if why := next(filter(None, whys), ""):
+        log.warning("serving starts, but the store can't be read well", why=why, waited_ms=took_ms)
+    else:
+        log.info("the store was read in good time", warm_up_ms=took_ms)
+    return not why
 
 
-class WarmUp:
-    """Reads without a call, bypassing cache, breaker and metrics. A failure does not stop the service from starting."""
-
-    def __init__(
-        self, store: OnlineStore, stock: FeastFallback, clock: Callable[[], float], log: FilteringBoundLogger
-    ) -> None:
-        """`clock`: monotonic seconds."""
-        self._store = store
-        self._stock = stock
-        self._clock = clock
-        self._log = log
-
-    async def warm(self, plans: Iterable[ServicePlan], patience: WarmUpLimits) -> bool:
-        """Returns whether all plans can be read fast enough."""
-        began = self._clock()
-        until = began + patience.limit_s
-        why = ""
-        for plan in plans:
-            for rows in _SIZES:
-                found = await self._until_good(plan, rows, patience.good_s, until)
-                why = why or found
-        took_ms = round((self._clock() - began) * 1000)
-        if why:
-            self._log.warning("serving starts, but the store can't be read well", why=why, waited_ms=took_ms)
-        else:
-            self._log.info("the store was read in good time", warm_up_ms=took_ms)
-        return not why
-
-    async def _until_good(self, plan: ServicePlan, rows: int, good_s: float, until: float) -> str:
-        """Why the last read was not good; "" if a read was fast enough."""
-        why = "there was no time to read it"
-        while (began := self._clock()) < until:
-            try:
-                await self._read(plan, rows, until - began)
-            except StoreError as error:
-                return f"{plan.name}: {error}"
-            if (took := self._clock() - began) <= good_s:
-                return ""
-            why = f"reading {rows} rows takes {took * 1000:.0f} ms"
-        return f"{plan.name}: {why}"
-
-    async def _read(self, plan: ServicePlan, rows: int, timeout_s: float) -> None:
-        if plan.fallback:
-            nothing = {feature.name: [None] * rows for feature in plan.fallback_inputs}
-            await self._stock.read(plan, nothing, rows, timeout_s)
-        else:
-            await self._store.read(_asks(plan, rows), timeout_s)
+async def _why_slow(
+    store: OnlineStore, plan: ServicePlan, rows: int, clock: Callable[[], float], good_s: float, until: float
+) -> str:
+    """Why the last read was not good; "" if a read was fast enough."""
+    why = "there was no time to read it"
+    while (began := clock()) < until:
+        try:
+            await store.read(_asks(plan, rows), until - began)
+        except StoreError as error:
+            return f"{plan.name}: {error}"
+        if (took := clock() - began) <= good_s:
+            return ""
+        why = f"reading {rows} rows takes {took * 1000:.0f} ms"
+    return f"{plan.name}: {why}"
 
 
 def _asks(plan: ServicePlan, rows: int) -> list[KeyQuery]:

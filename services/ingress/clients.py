@@ -13,8 +13,8 @@ from headrace.hop.client.dial import Client
 from headrace.hop.errors import Fault
 from headrace.pipeline import Decision, IndexedModel, read_index, read_model_uses
 from services.ingress.attributes import Attributes
+from services.ingress.inference import Routed
 from services.ingress.oip.groups.codec import GroupCodec
-from services.ingress.ports import Routed
 
 INDEX = unary(pb.IndexModelsRequest, pb.IndexModelsResponse, idempotent=True)
 LOAD = unary(pb.LoadModelRequest, pb.LoadModelResponse, idempotent=False, lengthy=True)
@@ -33,7 +33,7 @@ def _request(header: Header) -> pb.InferRequest:
 
 
 class HopRouter:
-    """Implements `ports.Router`."""
+    """The inferences of a router."""
 
     def __init__(
         self,

@@ -54,18 +54,12 @@ class Limits(config.Settings):
     max_body_s: PositiveFloat = 30.0
     # Maximum total bytes of messages that are arriving at the same time. One tenant may use half of it.
     max_arriving_bytes: PositiveInt = 256 * 1024 * 1024
-    max_header_kb: int = Field(default=32, gt=0, le=8192)
-    max_headers: PositiveInt = 64
     max_connections: PositiveInt = 4096
-    max_streams_per_connection: PositiveInt = 1024
-    # A connection or stream without traffic for this long is closed.
-    idle_s: PositiveFloat = 300.0
+    # A stream without traffic for this long is closed.
     stream_idle_s: PositiveFloat = 60.0
     # Memory limit of Envoy, the Python in its process included. Envoy refuses new requests at 90 % of it and new connections at
     # 95 %. In the together shape each service adds 512 MiB.
     max_heap_bytes: PositiveInt = 2 * 1024 * 1024 * 1024
-    # A request with less time left than this is not started.
-    min_budget_s: float = Field(default=0.001, ge=0)
 
 
 class Jwt(config.Settings):
@@ -92,9 +86,6 @@ class Traces(config.Settings):
 
     # Empty: no store.
     folder: Path | None = None
-    segment_bytes: PositiveInt = 8 * 1024 * 1024
-    # Files, at least two.
-    segments: int = Field(default=4, ge=2)
     # Requests that took longer than this are always kept; the ratio does not apply to them.
     slow_s: PositiveFloat = 0.5
 
@@ -104,10 +95,6 @@ class Security(config.Settings):
 
     # One file of JSON lines for all ingresses on the machine. Absent: no file; events are only counted in the metrics.
     file: Path | None = None
-    # A file that reaches this size is renamed to FILE.1, and `kept` renamed files are kept. Control deletes them earlier, and
-    # records it; a file that goes without that is missing in the audit.
-    max_bytes: PositiveInt = 64 * 1024 * 1024
-    kept: PositiveInt = 32
 
 
 class Admission(config.Settings):

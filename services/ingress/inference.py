@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import reduce
 from operator import or_
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -16,8 +17,22 @@ from headrace.pipeline import REGULATED, Decision, ModelUse, models_of, rounded,
 from services.ingress.admission.extraction_guard import ExtractionGuard
 from services.ingress.attributes import Attributes
 from services.ingress.documents.catalog import Credential, Entry, Tenant
-from services.ingress.ports import Routed, Router
 from services.ingress.request_context import RequestContext
+
+if TYPE_CHECKING:
+    from services.ingress.clients import HopRouter
+
+
+@dataclass(slots=True)
+class Routed:
+    """What the router answered: outputs and annotations as columns, rows in the order of the request."""
+
+    batch: Batch
+    # The name of each fallback that at least one row used, and its bit in the column `@fallbacks`.
+    fallbacks: Sequence[tuple[str, int]]
+    # What rows of this request took; `decided` is the index of each row, None if there is one decision for all of them.
+    decisions: Sequence[Decision]
+    decided: Sequence[int] | None = None
 
 
 @dataclass(slots=True)
@@ -80,6 +95,10 @@ class InferenceResult:
         return self.decisions[0].revision if self.decisions else self.entry.pipeline.revision
 
 
+# A request with less time left than this is not started.
+MIN_BUDGET_S = 0.001
+
+
 class InferenceShare:
     """The part of an InferenceResult that belongs to one of the requests that shared it; cut out when somebody looks at it."""
 
@@ -129,9 +148,8 @@ class InferenceRunner:
 
     def __init__(
         self,
-        router: Router,
+        router: HopRouter,
         max_rows: int,
-        min_budget_s: float,
         guard: ExtractionGuard,
         clock: Callable[[], float],
         attributes: Attributes | None = None,
@@ -140,7 +158,6 @@ class InferenceRunner:
         self._attributes = attributes
         self._guard = guard
         self._max_rows = max_rows
-        self.min_budget_s = min_budget_s
         self._clock = clock
 
     def max_rows(self, credential: Credential) -> int:
@@ -248,7 +265,7 @@ class InferenceRunner:
             return await self._router.infer(pipeline.name, 0, batch)
 
     def _check_budget(self, left: float) -> None:
-        if left < self.min_budget_s:
+        if left < MIN_BUDGET_S:
             left_ms = f"{max(left, 0.0) * 1000:.1f}"
             raise Fault(
                 Code.DEADLINE_EXCEEDED,

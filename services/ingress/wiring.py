@@ -7,6 +7,7 @@ import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, replace
+from typing import Any
 
 from headrace.access.records import KEY, TENANT
 from headrace.api.inference.v1 import inference_pb2
@@ -49,7 +50,6 @@ from services.ingress.oip.groups.calls import MODEL_INFER, GroupedInfer
 from services.ingress.oip.repository import ModelRepository
 from services.ingress.oip.service import OpenInference
 from services.ingress.operations.servicer import OperationsServicer
-from services.ingress.ports import Log
 from services.ingress.predict.explain import EXPLAIN, ExplainServicer
 from services.ingress.predict.outcomes import RECORD, OutcomesServicer
 from services.ingress.predict.service import InferenceServicer
@@ -108,8 +108,7 @@ async def assembled(settings: IngressSettings, runtime: Runtime) -> AsyncIterato
     wall = time.time  # noqa: TID251 - the real clock is chosen here and passed to all parts
     metrics, statistics = telemetry.once(Metrics), Statistics(wall)
     told = _Told(telemetry.log, metrics)
-    rules = settings.security
-    security = SecurityLog(rules.file, rules.max_bytes, rules.kept, wall, told.security_log)
+    security = SecurityLog(settings.security.file, wall, told.security_log)
     reporter = Reporter(
         telemetry.log,
         metrics,
@@ -141,9 +140,7 @@ async def assembled(settings: IngressSettings, runtime: Runtime) -> AsyncIterato
         attributes = Attributes(settings.attributes) if settings.attributes else None
         router = HopRouter(client, attributes, arrivals.soon)
         limits = settings.limits
-        runner = InferenceRunner(
-            router, limits.max_rows, limits.min_budget_s, tenants.guard, time.monotonic, attributes
-        )
+        runner = InferenceRunner(router, limits.max_rows, tenants.guard, time.monotonic, attributes)
         keys = settings.idempotency.store(time.monotonic, wall)
         stack.push_async_callback(keys.close)
         keyed = IdempotentCalls(keys, telemetry.log, settings.idempotency.lease_s, time.monotonic)
@@ -315,7 +312,7 @@ def _part(name: str, values: dict[str, object]) -> Part:
 class _Told:
     """Logs that data which should be kept on the disk can't be kept there."""
 
-    log: Log
+    log: Any
     metrics: Metrics
 
     def security_log(self, error: BaseException | None) -> None:
@@ -333,7 +330,7 @@ def _exporters(settings: IngressSettings) -> list[Exporter]:
     exporters: list[Exporter] = []
     traces = settings.traces
     if traces.folder is not None:
-        exporters.append(SpanStore(traces.folder, traces.segment_bytes, traces.segments))
+        exporters.append(SpanStore(traces.folder))
     if settings.telemetry.otlp_endpoint:
         exporters.append(OtlpExporter(settings.telemetry.otlp_endpoint))
     return exporters

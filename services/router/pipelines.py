@@ -11,9 +11,8 @@ from headrace.releases import LIVE, Release
 from headrace.releases.catalog import Released
 from services.router import errors
 from services.router.cache.route import AnswerCaches
-from services.router.ports import Replicas
 from services.router.routes.caps import PipelineCaps
-from services.router.routes.partition import RowPartition
+from services.router.routes.partition import Replicas, RowPartition
 from services.router.routes.route import Route
 from services.router.routes.table import RouteTable
 from services.router.shadow.route import ShadowRoute

@@ -13,7 +13,7 @@ from services.router import errors
 from services.router.events.ring import Notes
 from services.router.explanations.asked.servicer import ExplainServicer
 from services.router.inference import Inference
-from services.router.operations.models import ModelOperations
+from services.router.operations.clients import ModelOperations
 from services.router.pipelines import Pipelines
 
 
@@ -80,7 +80,7 @@ class RouterServicer:
             model=loaded.name,
             version=loaded.version,
             sha256=loaded.sha256,
-            backend=loaded.backend,
+            backend=loaded.active_backend or loaded.backend,
             device=loaded.device,
         )
 

@@ -20,17 +20,17 @@ from headrace.resources.service import control_client, followed
 from services.router.cache.clients import shared_answers
 from services.router.cache.meter import CacheMetrics
 from services.router.cache.route import AnswerCaches
-from services.router.clients import HopExecutorReplicas, HopReplicas
 from services.router.config import RouterSettings, router_config
 from services.router.explanations.wiring import explanations
 from services.router.facts.wiring import facts
 from services.router.inference import Inference
 from services.router.metrics import Metrics
+from services.router.operations.clients import ModelOperations
 from services.router.operations.documents import DocumentReloader
-from services.router.operations.models import ModelOperations
 from services.router.operations.readiness import ModelReadiness
 from services.router.pipelines import Compiler, Pipelines
 from services.router.routes.observer import RunObserver
+from services.router.routes.partition import healthy_replicas
 from services.router.servicer import RouterServicer
 from services.router.shadow.metrics import ShadowMetrics
 from services.router.shadow.run import ShadowObserver
@@ -53,7 +53,7 @@ async def build(settings: RouterSettings, runtime: Runtime) -> AsyncIterator[Seq
             connected(clients, settings, time.monotonic),
             _shadow_runners(settings, runtime, shadow_clients),
             caches,
-            HopReplicas(executor, time.monotonic) if executor else None,
+            partial(healthy_replicas, executor, time.monotonic) if executor else None,
             time.monotonic,
         )
         compilers = {"release": release_compiler(compiler.accept)}
@@ -64,7 +64,7 @@ async def build(settings: RouterSettings, runtime: Runtime) -> AsyncIterator[Seq
         assert follower is not None, "the settings say what is followed"
         source, indexes = ReleaseCatalog(follower), followed_indexes(follower)
         pipelines = Pipelines(compiler, time.monotonic)
-        models = ModelOperations(HopExecutorReplicas(executor) if executor else None, caches.forget)
+        models = ModelOperations(executor, caches.forget)
         readiness = ModelReadiness(models, time.monotonic) if executor else None
         log = runtime.telemetry.log
         reloader = DocumentReloader(source, pipelines, metrics, log, readiness)

@@ -70,7 +70,7 @@ def remote_first(alarmed: Alarmed, *standby: str, patience_s: float = 0.5) -> It
     """The light model runs on another server."""
     file = HOME / "models" / "flights_light" / "1" / "model.onnx"
     with oip_server("flights_light", file) as server:
-        client = {"target": server.target, "retry": {"attempts": 1}}
+        client = {"target": server.target}
         models = {"flights_light": {"backends": ["remote:edge", *standby]}}
         servers = {"edge": {"client": client}}
         waits = {"patience_s": patience_s, "probe_s": 0.5}

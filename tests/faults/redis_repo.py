@@ -7,7 +7,8 @@ import sys
 from datetime import UTC, datetime
 from pathlib import Path
 
-from deploy.pipelines.flights.feature_store import create, materialize
+from deploy.pipelines.flights.feature_store import create
+from headrace.featurestore.writer import materialize
 
 
 def main() -> None:

@@ -43,6 +43,11 @@ class Callers:
         self._stop.set()
         self._thread.join()
 
+    def wait(self, more: float) -> None:
+        """Until so many more are answered."""
+        goal = len(self.answered) + more
+        poll("requests are answered", lambda: len(self.answered) > goal)
+
     async def _run(self) -> None:
         begun, number = time.monotonic(), 0
         async with (
@@ -89,8 +94,7 @@ def test_what_was_answered_is_stored_or_told_as_a_gap(system: System) -> None:
     before = missing()
     with Callers(system) as callers:
         for i in range(KILLS):
-            goal = len(callers.answered) + CALM_S * ROWS_PER_S / 2
-            poll("requests are answered", lambda goal=goal: len(callers.answered) > goal, 60)
+            callers.wait(CALM_S * ROWS_PER_S / 2)
             system.kill("router" if i % 2 else "monitoring")
             if i % 3 == 2:
                 system.kill("router")

@@ -25,7 +25,7 @@ def remote(system: System) -> Iterator[RemoteProcess]:
     with oip_server("flights_light", MODEL) as server:
         settings = {
             "overrides": {"flights_light": {"backends": ["remote:edge", "onnxruntime"]}},
-            "servers": {"edge": {"client": {"target": server.target, "retry": {"attempts": 1}}}},
+            "servers": {"edge": {"client": {"target": server.target}}},
             "patience_s": 0.5,
         }
         with restarted("executor", settings, {}):

@@ -1,50 +1,23 @@
-"""The example of a cascade: its join is Feast's, the exported trees say what the trained ones do, the document fits them."""
+"""The example of a cascade: the exported trees say what the trained ones do, the document fits them."""
 
 import json
 from pathlib import Path
 
 import numpy as np
 import onnxruntime  # type: ignore[import-untyped]  # ships no types
-import pandas as pd
 from numpy.typing import NDArray
 from sklearn.metrics import roc_auc_score  # type: ignore[import-untyped]  # ships no types
 
 from deploy.examples.flights_cascade import exporting, training
-from deploy.examples.flights_cascade.joining import known_features
 from deploy.examples.flights_cascade.prepare import DOCUMENT, HEAVY, LIGHT
 from deploy.pipelines.flights.exporting import to_onnx
-from deploy.pipelines.flights.feature_repo import TIME, VIEWS
+from deploy.pipelines.flights.feature_repo import TIME
 from deploy.pipelines.flights.joining import historical
 from deploy.pipelines.flights.transforming import DOCUMENT as FLIGHTS
 from deploy.pipelines.flights.transforming import model_inputs
 from headrace.columns import DType
 from headrace.pipeline import CascadeStage, ColumnType, ModelSignature, check, load
 from tests.pipeline.flights_data import flights
-
-FEATURES = [feature for _, _, names in VIEWS.values() for feature in names]
-
-
-def sample(count: int) -> pd.DataFrame:
-    found = flights().sources.flights
-    # Two stretches of Feast's join, and the year's first days, when little is known.
-    within = pd.concat([found[found["asked_at"] < "2013-01-03"], found[found["asked_at"] >= "2013-11-28"]])
-    return within.sample(count, random_state=3).sort_index().rename(columns={"asked_at": TIME})
-
-
-def test_the_join_gives_what_feasts_gives() -> None:
-    asked = sample(120)
-    # In January, and from November on: as two parts, for there are no flights between that Feast would have to look at.
-    early = asked[TIME] < "2013-06-01"
-    wanted = pd.concat(
-        [historical(flights().tables, asked[early]), historical(flights().tables, asked[~early])]
-    )
-    found = known_features(flights().tables, asked)
-    assert found.index.equals(asked.index)
-    wanted = wanted.loc[found.index]
-    for feature in FEATURES:
-        np.testing.assert_array_equal(found[feature].to_numpy(), wanted[feature].to_numpy(), feature)
-    assert found[FEATURES].isna().any(axis=None)
-    assert found[FEATURES].notna().any(axis=None)
 
 
 def examples(rows: int, seed: int = 1) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
@@ -85,7 +58,8 @@ def test_the_document_fits_its_models_and_makes_the_inputs_of_flights() -> None:
         {"input": ColumnType(DType.FLOAT32, (24,))}, {"probabilities": ColumnType(DType.FLOAT32, (2,))}
     )
     assert check(document, {LIGHT: signature, HEAVY: signature}, None) == []
-    joined = known_features(flights().tables, sample(50))
+    year = flights().sources.flights.rename(columns={"asked_at": TIME})
+    joined = historical(flights().tables, year.sample(50, random_state=3))
     np.testing.assert_array_equal(model_inputs(joined, DOCUMENT), model_inputs(joined, FLIGHTS))
 
 

@@ -1,13 +1,14 @@
-"""Features come from the past only, and Feast's join in pieces is the point-in-time join."""
+"""Features come from the past only, and the join is Feast's."""
 
-from typing import Any
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import prometheus_client  # noqa: F401 - before Feast, whose import changes where metrics live
 import pytest
 
-from deploy.pipelines.flights.feature_repo import FOREVER, TIME, VIEWS
+from deploy.pipelines.flights.feature_repo import TIME, VIEWS
+from deploy.pipelines.flights.feature_store import create, write_tables
 from deploy.pipelines.flights.joining import historical
 from tests.pipeline.flights_data import flights
 
@@ -41,21 +42,32 @@ def test_no_flight_is_told_its_own_outcome() -> None:
 
 
 @pytest.mark.parametrize("view", VIEWS)
-def test_the_join_in_pieces_is_the_point_in_time_join(view: str) -> None:
-    keys, ttl, features = VIEWS[view]
-    year = flights().sources.flights
-    autumn = year[year["asked_at"].between("2013-10-20", "2013-11-12")]
-    asked = autumn.sample(400, random_state=2).rename(columns={"asked_at": TIME})
-    ours = historical(flights().tables, asked, stretch=pd.Timedelta(days=9))
-    limits: dict[str, Any] = {} if ttl == FOREVER else {"tolerance": pd.Timedelta(ttl)}
-    expected = pd.merge_asof(
-        asked[[*keys, TIME]].reset_index().sort_values(TIME),
-        flights().tables[view].sort_values(TIME),
-        on=TIME,
-        by=keys,
-        **limits,
-    ).set_index("index")
-    assert list(ours.index) == list(asked.index)
-    np.testing.assert_array_equal(
-        ours[features].to_numpy(float), expected.loc[asked.index, features].to_numpy(float)
-    )
+def test_the_join_is_feasts_point_in_time_join(view: str, tmp_path: Path) -> None:
+    """In the year's first days, when little is known, and in December."""
+    keys, _, features = VIEWS[view]
+    year = flights().sources.flights.rename(columns={"asked_at": TIME})
+    known = missing = 0
+    for begin, end in (("2013-01-01", "2013-01-03"), ("2013-12-20", "2013-12-28")):
+        asked = year[year[TIME].between(begin, end)].sample(60, random_state=3)
+        ours = historical(flights().tables, asked)
+        assert list(ours.index) == list(asked.index)
+        # Feast pairs all rows of an entity: only those that can count.
+        reach = pd.Timestamp(begin, tz="UTC") - pd.Timedelta(days=31)
+        tables = {
+            v: t if v == "planes" else t[t[TIME].between(reach, pd.Timestamp(end, tz="UTC"))]
+            for v, t in flights().tables.items()
+        }
+        write_tables(tables, tmp_path / begin)
+        store = create(tmp_path / f"{begin}-feast", tmp_path / begin)
+        on = [*keys, TIME]
+        references = [f"{view}:{f}" for f in features]
+        found = store.get_historical_features(asked[on].drop_duplicates(), references).to_df()
+        # It loses rows whose entity has rows, but none in time.
+        theirs = asked[on].merge(found[[*on, *features]].drop_duplicates(on), on=on, how="left")
+        np.testing.assert_array_equal(ours[features].to_numpy(float), theirs[features].to_numpy(float))
+        known, missing = (
+            known + int(ours[features].notna().sum().sum()),
+            missing + int(ours[features].isna().sum().sum()),
+        )
+    assert known
+    assert missing or view in ("weather", "congestion")

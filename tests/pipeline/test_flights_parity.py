@@ -12,12 +12,13 @@ import pytest
 from numpy.typing import NDArray
 
 from deploy.pipelines.flights.feature_repo import KEYS, TIME
-from deploy.pipelines.flights.feature_store import Tables, create, materialize, write_tables
+from deploy.pipelines.flights.feature_store import Tables, create, write_tables
 from deploy.pipelines.flights.joining import historical
 from deploy.pipelines.flights.transforming import DOCUMENT, model_inputs
 from headrace.api.features.v1 import features_pb2
 from headrace.api.preprocessing.v1 import preprocessing_pb2
 from headrace.columns import ANNOTATION, Batch, Column, Rows, decode, encode
+from headrace.featurestore.writer import materialize
 from headrace.hop.testing import served
 from headrace.pipeline import StepsStage, load
 from services.features import wiring as features

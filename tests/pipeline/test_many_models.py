@@ -18,7 +18,7 @@ from headrace.hop.testing import Harness, served
 from headrace.repository import TensorSpec, publish
 from services.executor.wiring import SERVICE as EXECUTOR
 from services.ingress.clients import INFER
-from services.router.clients import UNLOAD
+from services.router.operations.clients import UNLOAD
 from services.router.wiring import SERVICE as ROUTER
 from tests.first_release import live
 from tests.services.executor.executor_models import onnx_bytes

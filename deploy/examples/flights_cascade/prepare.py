@@ -17,10 +17,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import yaml
 
 from deploy.pipelines.flights import sources
-from deploy.pipelines.preparation import Models, Report, alone, code_sha256, tell
+from deploy.pipelines.preparation import Models, Report, alone, code_sha256, input_stages, tell
+from headrace.state import atomic
 
 HERE = Path(__file__).parent
 DOCUMENT = HERE / "pipeline.yaml"
@@ -31,7 +31,6 @@ _TOLERANCE = 1e-5
 
 
 def main() -> None:
-    """Reads the command line and prepares."""
     parser = argparse.ArgumentParser(description="Prepare the example of a cascade.")
     parser.add_argument("--home", type=Path, default=Path(".headrace"), help="where everything is written")
     prepare(parser.parse_args().home.resolve(), tell)
@@ -56,13 +55,15 @@ def _prepare(models: Models, data: Path, made_from: str, report: Report) -> None
     from deploy.examples.flights_cascade import exporting, training
     from deploy.pipelines.flights.exporting import to_onnx
     from deploy.pipelines.flights.feature_store import tables
+    from deploy.pipelines.flights.training import metrics
+    from deploy.pipelines.flights.transforming import model_inputs
 
     report("reading a year of flights", 0, 4)
     loaded = sources.load()
     report("joining flights with what was known", 1, 4)
     found = training.examples(loaded, tables(loaded))
-    learn, judge = (training.model_inputs(f, DOCUMENT) for f in (found.learn, found.judge))
-    outcome, later = training.late(found.learn), training.late(found.judge)
+    learn, judge = (model_inputs(f, DOCUMENT) for f in (found.learn, found.judge))
+    outcome, later = (f["late"].to_numpy(bool) for f in (found.learn, found.judge))
     report("training models", 2, 4)
     light = training.train_light(learn, outcome)
     bags = training.train_heavy(learn, outcome)
@@ -75,7 +76,7 @@ def _prepare(models: Models, data: Path, made_from: str, report: Report) -> None
         says = _says(content, judge)
         if name == HEAVY and not np.abs(says - wanted).max() <= _TOLERANCE:
             raise SystemExit(f"{name}: the exported model does not say what the trained one does")
-        _publish(models, name, content, training.metrics(says, later), found.trained_on, made_from)
+        _publish(models, name, content, metrics(says, later), found.trained_on, made_from)
     rows = found.judge.reset_index(drop=True)
     data.mkdir(parents=True, exist_ok=True)
     for i, name in enumerate((TUNE, JUDGE)):
@@ -120,24 +121,27 @@ def _write(rows: Any, path: Path) -> None:
 
     features = [f for _, _, names in VIEWS.values() for f in names]
     frame = rows[[*FIELDS, *features, "late"]]
-    partial = path.with_name(f".{path.name}")
-    with partial.open("w") as file:
-        for row in frame.to_dict("records"):
-            # NaN, which JSON does not have: there was no value.
-            file.write(json.dumps({k: None if v != v else v for k, v in row.items()}) + "\n")
-    partial.replace(path)
+    # NaN, which JSON does not have: there was no value.
+    lines = [{k: None if v != v else v for k, v in row.items()} for row in frame.to_dict("records")]
+    atomic.write(path, "".join(json.dumps(line) + "\n" for line in lines).encode())
 
 
 def _made_from() -> str:
     """SHA-256 of the code and the data that the models depend on."""
     flights = Path(sources.__file__).parent
-    names = ("sources", "history", "feature_repo", "feature_store", "training", "transforming", "exporting")
-    files = [HERE / f"{n}.py" for n in ("joining", "training", "exporting")]
+    names = (
+        "sources",
+        "history",
+        "feature_repo",
+        "feature_store",
+        "joining",
+        "training",
+        "transforming",
+        "exporting",
+    )
+    files = [HERE / f"{n}.py" for n in ("training", "exporting")]
     code = code_sha256([*files, *(flights / f"{n}.py" for n in names)])
-    # Of the document, only the stages that make the models' inputs.
-    stages = yaml.safe_load(DOCUMENT.read_text())["stages"]
-    inputs = json.dumps([s for s in stages if "features" in s or "preprocessing" in s])
-    return hashlib.sha256((sources.fingerprint() + code + inputs).encode()).hexdigest()
+    return hashlib.sha256((sources.fingerprint() + code + input_stages(DOCUMENT)).encode()).hexdigest()
 
 
 if __name__ == "__main__":

@@ -12,12 +12,11 @@ from sklearn.ensemble import HistGradientBoostingClassifier  # type: ignore[impo
 from sklearn.linear_model import LogisticRegression  # type: ignore[import-untyped]  # ships no types
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]  # ships no types
 
-from deploy.examples.flights_cascade.joining import known_features
 from deploy.pipelines.flights.feature_repo import TIME
 from deploy.pipelines.flights.feature_store import Tables
+from deploy.pipelines.flights.joining import historical
 from deploy.pipelines.flights.sources import Sources
-from deploy.pipelines.flights.training import JUDGE_FROM, LEARN_FROM, SEED, Floats, Trained, metrics
-from deploy.pipelines.flights.transforming import model_inputs
+from deploy.pipelines.flights.training import JUDGE_FROM, LEARN_FROM, SEED, Floats, Trained
 
 # As many as the models of `flights` learn from.
 ROWS = 40_000
@@ -59,14 +58,7 @@ def examples(sources: Sources, frames: Tables) -> Examples:
     flights = sources.flights[sources.flights["asked_at"] >= LEARN_FROM].rename(columns={"asked_at": TIME})
     past = flights[flights[TIME] < JUDGE_FROM]
     learn = past.sample(min(ROWS, len(past)), random_state=SEED).sort_index()
-    return Examples(
-        known_features(frames, learn), known_features(frames, flights[flights[TIME] >= JUDGE_FROM])
-    )
-
-
-def late(frame: pd.DataFrame) -> NDArray[np.bool_]:
-    """bool (rows,): which flights arrived late."""
-    return frame["late"].to_numpy(bool)
+    return Examples(historical(frames, learn), historical(frames, flights[flights[TIME] >= JUDGE_FROM]))
 
 
 def train_light(inputs: Floats, outcome: NDArray[np.bool_]) -> Trained:
@@ -101,15 +93,3 @@ def heavy_says(bags: list[HistGradientBoostingClassifier], inputs: Floats) -> ND
     """float64 (rows,): the probability that the heavy model gives."""
     with threadpool_limits(1, user_api="openmp"):
         return np.asarray(np.mean([bag.predict_proba(inputs)[:, 1] for bag in bags], axis=0))
-
-
-__all__ = [
-    "Examples",
-    "examples",
-    "heavy_says",
-    "late",
-    "metrics",
-    "model_inputs",
-    "train_heavy",
-    "train_light",
-]

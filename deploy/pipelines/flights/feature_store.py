@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
-import sys
-from collections.abc import Callable, Mapping
-from contextlib import redirect_stdout
-from datetime import datetime
+from collections.abc import Mapping
 from pathlib import Path
 
 import pandas as pd
@@ -69,7 +66,7 @@ def create(folder: Path, data: Path, redis: str = "") -> FeatureStore:
         "entity_key_serialization_version": 3,
     }
     (folder / "feature_store.yaml").write_text(yaml.safe_dump(config, sort_keys=False))
-    store = open_store(folder)
+    store = FeatureStore(repo_path=str(folder))
     store.apply(definitions(data))
     if not redis:
         # Readers can continue while a new materialisation is written.
@@ -77,21 +74,3 @@ def create(folder: Path, data: Path, redis: str = "") -> FeatureStore:
         connection.execute("PRAGMA journal_mode=WAL")
         connection.close()
     return store
-
-
-def open_store(folder: Path) -> FeatureStore:
-    """The store whose feature_store.yaml is in `folder`."""
-    return FeatureStore(repo_path=str(folder))
-
-
-def materialize(
-    store: FeatureStore, until: datetime, progress: Callable[[int, int], None] = lambda _done, _total: None
-) -> None:
-    """Fills the online store with the features known at `until` (UTC), view by view."""
-    start = datetime.fromtimestamp(0, until.tzinfo)
-    for i, view in enumerate(VIEWS):
-        progress(i, len(VIEWS))
-        # Feast prints to stdout, which here is for progress that programs read.
-        with redirect_stdout(sys.stderr):
-            store.materialize(start_date=start, end_date=until, feature_views=[view])
-    progress(len(VIEWS), len(VIEWS))

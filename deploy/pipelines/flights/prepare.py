@@ -16,11 +16,9 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 # The packages for the work take seconds to import, so they are imported only if there is work.
 from deploy.pipelines.flights import sources
-from deploy.pipelines.preparation import Report, alone, code_sha256, tell
+from deploy.pipelines.preparation import Report, alone, code_sha256, input_stages, tell
 from headrace.state import atomic
 
 HERE = Path(__file__).parent
@@ -33,7 +31,6 @@ _MODELS = ("joining", "transforming", "training", "exporting", "baselines", "pre
 
 
 def main() -> None:
-    """Reads the command line and prepares."""
     parser = argparse.ArgumentParser(description="Prepare the flights pipeline.")
     parser.add_argument("--home", type=Path, default=Path(".headrace"), help="where everything is written")
     parser.add_argument(
@@ -73,15 +70,9 @@ def _prepare(home: Path, redis: str, now: datetime, report: Report) -> None:
 
 def _models_hash() -> str:
     """A digest of what the models depend on; of the document, only the stages that make their inputs."""
-    stages = yaml.safe_load((HERE / "pipeline.yaml").read_text())["stages"]
-    inputs = [s for s in stages if "features" in s or "preprocessing" in s]
-    return _hash([*_modules(*_FEATURES, *_MODELS), *_steps()], json.dumps(inputs))
-
-
-def _steps() -> list[Path]:
-    """The code of the steps, without the services that run them."""
-    folder = ROOT / "libs" / "headrace" / "steps"
-    return sorted(p for p in folder.rglob("*.py") if p.parent != folder / "service")
+    steps = ROOT / "libs" / "headrace" / "steps"
+    files = [p for p in sorted(steps.rglob("*.py")) if p.name != "service.py"]
+    return _hash([*_modules(*_FEATURES, *_MODELS), *files], input_stages(HERE / "pipeline.yaml"))
 
 
 def _modules(*names: str) -> list[Path]:

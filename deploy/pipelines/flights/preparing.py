@@ -13,13 +13,14 @@ from deploy.pipelines.flights import baselines, exporting, training
 from deploy.pipelines.flights.baselines import baseline
 from deploy.pipelines.flights.exporting import to_onnx
 from deploy.pipelines.flights.feature_repo import SERVICE
-from deploy.pipelines.flights.feature_store import Tables, create, materialize, shifted, tables, write_tables
+from deploy.pipelines.flights.feature_store import Tables, create, shifted, tables, write_tables
 from deploy.pipelines.flights.sampling import requests, write_requests
 from deploy.pipelines.flights.sources import Sources
 from deploy.pipelines.flights.training import RECIPES, Examples, Recipe, examples, train
 from deploy.pipelines.preparation import Models, Report, code_sha256
 from headrace.columns import DType
 from headrace.drift import publication_of
+from headrace.featurestore.writer import materialize
 from headrace.repository import TensorSpec
 
 
@@ -35,7 +36,9 @@ def prepare_features(home: Path, loaded: Sources, redis: str, now: datetime, rep
     write_requests(requests(loaded, frames), home / "data" / "requests.jsonl")
     report("working out histories", 1, 1)
     store = create(home / "feast", home / "data", redis)
-    materialize(store, now, lambda done, total: report("filling the online store", done, total))
+    materialize(
+        store, now, progress=lambda _view, done, total: report("filling the online store", done, total)
+    )
     return frames
 
 

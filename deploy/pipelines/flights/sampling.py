@@ -10,6 +10,7 @@ import pandas as pd
 from deploy.pipelines.flights.feature_repo import VIEWS
 from deploy.pipelines.flights.feature_store import Tables
 from deploy.pipelines.flights.sources import Sources
+from headrace.state import atomic
 
 FIELDS = ["carrier", "origin", "dest", "tailnum", "month", "day_of_week", "hour", "minute"]
 # Recent enough that the features of plane and route are within their time to live.
@@ -29,7 +30,4 @@ def requests(sources: Sources, frames: Tables, count: int = COUNT) -> pd.DataFra
 
 def write_requests(frame: pd.DataFrame, path: Path) -> None:
     """Writes one JSON object per line, with the pipeline's inputs as keys."""
-    lines = [json.dumps(row) for row in frame.to_dict("records")]
-    partial = path.with_name(f".{path.name}")
-    partial.write_text("\n".join(lines) + "\n")
-    partial.replace(path)
+    atomic.write(path, "".join(json.dumps(row) + "\n" for row in frame.to_dict("records")).encode())

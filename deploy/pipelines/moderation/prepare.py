@@ -12,10 +12,9 @@ import argparse
 import hashlib
 import json
 from importlib.metadata import version
-from importlib.util import find_spec
 from pathlib import Path
 
-from deploy.pipelines.preparation import Models, Report, alone, code_sha256, tell
+from deploy.pipelines.preparation import Models, Report, alone, code_sha256, package_folder, tell
 from headrace.columns import DType
 from headrace.repository import TensorSpec
 from headrace.state import atomic
@@ -30,7 +29,6 @@ MAX_ROWS = 4
 
 
 def main() -> None:
-    """Reads the command line and prepares."""
     parser = argparse.ArgumentParser(description="Prepare the moderation pipeline.")
     parser.add_argument("--home", type=Path, default=Path(".headrace"), help="where everything is written")
     prepare(parser.parse_args().home.resolve(), tell)
@@ -51,13 +49,8 @@ def prepare(home: Path, report: Report) -> None:
 
 
 def original() -> bytes:
-    """The bytes of the package's ONNX file. The package itself, a complete classifier, is not imported."""
-    spec = find_spec(PACKAGE.replace("-", "_"))
-    if spec is None or not spec.submodule_search_locations:
-        raise SystemExit(
-            f"the Python package {PACKAGE} is not installed; run `make up` (it installs the lock)"
-        )
-    content = (Path(next(iter(spec.submodule_search_locations))) / "open-nsfw.onnx").read_bytes()
+    """The bytes of the package's ONNX file."""
+    content = (package_folder(PACKAGE) / "open-nsfw.onnx").read_bytes()
     if hashlib.sha256(content).hexdigest() != SHA256:
         raise SystemExit(f"{PACKAGE} {_version()} carries another model than was looked at; install 0.1.0")
     return content

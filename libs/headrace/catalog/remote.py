@@ -268,7 +268,6 @@ class RemoteRecords:
                 target=self._target.target,
                 tls=self._target.tls,
                 server_name=self._target.server_name,
-                deadline_margin_s=0.0,
                 # Nothing is spared by not asking a control that is away, and one that is back is found at once.
                 breaker=BreakerRules(min_calls=_NEVER),
             )

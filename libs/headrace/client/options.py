@@ -45,15 +45,13 @@ class Options:
             target=target,
             server_name=self.server_name,
             default_timeout_s=self.timeout_s,
-            # The margin is only for servers, which must still answer their own callers.
-            deadline_margin_s=0.0,
             max_message_bytes=self.max_message_bytes,
             # The ingress counts, admits and logs each request as an RPC.
             exchange=False,
             # The server limits by tenant and priority; a second limit in the client would only add refusals.
             limiter=client_settings.LimiterRules(initial=most, minimum=most, maximum=most),
             # How slow answers are depends on the pipeline, so only failures open the breaker.
-            breaker=client_settings.BreakerRules(slow_ratio=1.0, slow_s=float("inf")),
+            breaker=client_settings.BreakerRules(slow_s=float("inf")),
             retry=client_settings.RetryRules(
                 attempts=self.attempts, budget_ratio=self.retry_ratio, backoff_s=0.02
             ),

@@ -62,7 +62,7 @@ class Recorder(ClientObserver):
         self._max = 0.0
         self._retries = 0
 
-    def finished(self, method: str, code: Code, seconds: float, rows: int) -> None:  # noqa: ARG002 - hop's form
+    def finished(self, method: str, code: Code, seconds: float) -> None:
         bucket = math.ceil(math.log(max(seconds, _LEAST) / _LEAST) / _STEP)
         with self._lock:
             self._codes[code.name] += 1

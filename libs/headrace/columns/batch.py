@@ -41,7 +41,6 @@ class Rows:
         priority: int = 1,
         traceparent: str = "",
     ) -> Rows:
-        """`count` rows of one request."""
         ids, tenants, traces = [request_id] * count, [tenant] * count, [traceparent] * count
         return cls(ids, tenants, [priority] * count, [deadline] * count, traces)
 
@@ -141,7 +140,6 @@ class Batch:
         return Batch(self.rows.take(positions), columns, errors, self.timings)
 
     def with_columns(self, columns: Iterable[Column]) -> Batch:
-        """This batch with columns added or replaced."""
         added = {c.name: c for c in columns}
         return Batch(self.rows, {**self.columns, **added}, self.errors, self.timings)
 

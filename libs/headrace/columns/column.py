@@ -130,7 +130,6 @@ class Ragged:
 
     @property
     def nbytes(self) -> int:
-        """Bytes of all elements together."""
         offsets = self.offsets
         return offsets.item(-1) - offsets.item(0)
 
@@ -186,7 +185,6 @@ class Column:
 
     @property
     def row_size(self) -> int:
-        """Elements per row."""
         size = 1
         for n in self.row_shape:
             size *= n

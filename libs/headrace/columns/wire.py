@@ -143,7 +143,6 @@ def _add_columns(message: pb.Batch, columns: Iterable[Column]) -> None:
 
 
 def _write_group(message: pb.Column, columns: Sequence[Column]) -> None:
-    """Writes the values of columns of one type and row shape."""
     first = columns[0]
     if first.dtype is DType.BYTES:
         _write_part(message, join(columns))
@@ -163,7 +162,6 @@ def _write_group(message: pb.Column, columns: Sequence[Column]) -> None:
 
 
 def _write_part(message: pb.Column, column: Column) -> pb.Column:
-    """Writes the values of a column."""
     values = column.values
     if isinstance(values, Ragged):
         ragged = values.compact()

@@ -42,7 +42,6 @@ class ViewReport:
 
     @property
     def good(self) -> bool:
-        """Whether the online store agrees with the offline store."""
         return not (self.absent or self.behind or self.wrong)
 
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import logging
+import sys
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import redirect_stdout
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -56,13 +58,17 @@ def push(store: FeatureStore, name: str, rows: Sequence[Mapping[str, Any]]) -> P
     return total
 
 
-def materialize(store: FeatureStore, until: datetime, views: Sequence[str], progress: Progress) -> None:
+def materialize(
+    store: FeatureStore, until: datetime, views: Sequence[str] = (), progress: Progress = lambda *_: None
+) -> None:
     """Writes the offline store's rows up to `until` (UTC) to the online store, view by view; all views if `views` is empty."""
     names = list(views) or [view.name for view in store.list_feature_views() if view.online]
     for i, name in enumerate(names):
         progress(name, i, len(names))
         try:
-            store.materialize(datetime.fromtimestamp(0, UTC), until, feature_views=[name])
+            # Feast prints to stdout, which may be for progress that programs read.
+            with redirect_stdout(sys.stderr):
+                store.materialize(datetime.fromtimestamp(0, UTC), until, feature_views=[name])
         except Exception as error:  # each kind of store has its own exceptions
             raise WriteError(f"can't materialize {name}: {error}") from error
     progress("", len(names), len(names))
@@ -106,7 +112,6 @@ def _push_view(store: FeatureStore, view: FeatureView, given: Sequence[Mapping[s
 
 
 def _times(column: Any, view: str) -> Any:
-    """Event times in UTC."""
     try:
         numbers = pd.api.types.is_numeric_dtype(column)
         return (

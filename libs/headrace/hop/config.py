@@ -81,8 +81,6 @@ class Server(Settings):
     drain_notice_s: float = Field(default=0.2, ge=0)
     # How long calls in flight may take to finish after that.
     drain_s: PositiveFloat = 20.0
-    reflection: bool = True
-    channelz: bool = True
 
 
 class ServiceSettings(Settings):

@@ -19,11 +19,10 @@ from headrace.hop.errors import Code, Fault, reason_name
 from headrace.hop.process.logs import some
 
 if TYPE_CHECKING:
-    from headrace.hop.client.observer import WaitingRows
+    from headrace.hop.batching.coalesce import Coalescer
     from headrace.hop.resilience.replicas import Replica
 
 _SECONDS = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0)
-_ROWS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024)
 # Replicas past this many share one label value, so that a large deployment does not multiply series.
 _MAX_REPLICA_LABELS = 64
 
@@ -58,11 +57,9 @@ class ClientInstruments:
 
     def __init__(self, registry: CollectorRegistry) -> None:
         call = ["callee", "method"]
-        gauge = partial(Gauge, registry=registry)
+        counter, gauge = partial(Counter, registry=registry), partial(Gauge, registry=registry)
         replica = ["callee", "replica"]
-        self.calls = Counter(
-            "headrace_hop_client_calls_total", "Calls by outcome.", [*call, "code"], registry=registry
-        )
+        self.calls = counter("headrace_hop_client_calls_total", "Calls by outcome.", [*call, "code"])
         self.seconds = Histogram(
             "headrace_hop_client_seconds",
             "Time of calls, retries included.",
@@ -70,15 +67,9 @@ class ClientInstruments:
             buckets=_SECONDS,
             registry=registry,
         )
-        self.rows = Histogram(
-            "headrace_hop_client_batch_rows", "Rows per call.", call, buckets=_ROWS, registry=registry
-        )
-        self.retries = Counter("headrace_hop_retries_total", "Calls tried again.", call, registry=registry)
-        self.hedges = Counter(
-            "headrace_hop_hedges_total",
-            "Calls sent to another replica too, as their own was silent.",
-            call,
-            registry=registry,
+        self.retries = counter("headrace_hop_retries_total", "Calls tried again.", call)
+        self.hedges = counter(
+            "headrace_hop_hedges_total", "Calls sent to another replica too, as their own was silent.", call
         )
         self.waiting = gauge("headrace_hop_waiting_rows", "Rows that wait to be sent.", call)
         breaker = "0 closed, 1 half open, 2 open; the worst."
@@ -93,8 +84,8 @@ class MetricsObserver(ClientObserver):
         self._callee = callee
         self._instruments = instruments
         # A label lookup costs more than counting, and a callee has few methods, so the children are cached.
-        self._calls: dict[tuple[str, Code], tuple[Counter, Histogram, Histogram]] = {}
-        self._waiting: dict[str, weakref.WeakSet[WaitingRows]] = {}
+        self._calls: dict[tuple[str, Code], tuple[Counter, Histogram]] = {}
+        self._waiting: dict[str, weakref.WeakSet[Coalescer[Any, Any]]] = {}
 
     def replica_added(self, replica: Replica) -> None:
         label = str(replica.index) if replica.index < _MAX_REPLICA_LABELS else "more"
@@ -105,7 +96,7 @@ class MetricsObserver(ClientObserver):
             lambda: r.limit() if (r := seen()) else math.nan
         )
 
-    def waiting(self, method: str, rows: WaitingRows) -> None:
+    def waiting(self, method: str, rows: Coalescer[Any, Any]) -> None:
         # A method may have several coalescers, one for each codec.
         found = self._waiting.setdefault(method, weakref.WeakSet())
         found.add(rows)
@@ -113,18 +104,16 @@ class MetricsObserver(ClientObserver):
             lambda: sum(r.waiting_rows for r in found)
         )
 
-    def finished(self, method: str, code: Code, seconds: float, rows: int) -> None:
-        calls, timed, sized = self._calls.get((method, code)) or self._children(method, code)
+    def finished(self, method: str, code: Code, seconds: float) -> None:
+        calls, timed = self._calls.get((method, code)) or self._children(method, code)
         calls.inc()
         timed.observe(seconds)
-        sized.observe(rows)
 
-    def _children(self, method: str, code: Code) -> tuple[Counter, Histogram, Histogram]:
+    def _children(self, method: str, code: Code) -> tuple[Counter, Histogram]:
         found, labels = self._instruments, (self._callee, method)
         children = self._calls[method, code] = (
             found.calls.labels(*labels, code.name),
             found.seconds.labels(*labels),
-            found.rows.labels(*labels),
         )
         return children
 
@@ -135,8 +124,6 @@ class MetricsObserver(ClientObserver):
         self._instruments.hedges.labels(self._callee, method).inc()
 
 
-# Seconds. Calls take from some hundred µs to the default timeout of 10 s.
-BUCKETS = (*(0.0005 * 2**i for i in range(12)), 2.5, 5.0, 10.0)
 _LINES_PER_S = 10
 
 
@@ -146,13 +133,6 @@ class ServerInstruments:
     def __init__(self, registry: CollectorRegistry) -> None:
         self.calls = Counter(
             "headrace_hop_server_calls", "Calls answered.", ["service", "method", "code"], registry=registry
-        )
-        self.seconds = Histogram(
-            "headrace_hop_server_seconds",
-            "Time from a call's arrival to its answer.",
-            ["service", "method"],
-            buckets=BUCKETS,
-            registry=registry,
         )
 
 
@@ -173,7 +153,7 @@ class LineBudget:
 
 
 class Report:
-    """One counter, one histogram and one log line per call: level debug for success, info for failure.
+    """One counter and one log line per call: level debug for success, info for failure.
 
     Lines of failures are limited per method and code; `left_out` is the number of lines not written."""
 
@@ -183,14 +163,16 @@ class Report:
         self._log, self._debugs = log, log.is_enabled_for(logging.DEBUG)
         self._lines = LineBudget()
         # `labels()` takes a lock and builds a tuple of strings; there are few children, so they are kept.
-        self._calls: dict[tuple[str, Code], tuple[Counter, Histogram]] = {}
+        self._calls: dict[tuple[str, Code], Counter] = {}
 
     def record(self, call: Call, took_s: float, error: BaseException | None) -> None:
         """Records one finished call; `error` is a Fault, a cancellation or None."""
         code = Code.OK if error is None else error.code if isinstance(error, Fault) else Code.CANCELLED
-        counter, histogram = self._calls.get((call.method, code)) or self._children(call.method, code)
+        counter = self._calls.get((call.method, code))
+        if counter is None:
+            counter = self._instruments.calls.labels(self._service, call.method.removeprefix("/"), code.name)
+            self._calls[call.method, code] = counter
         counter.inc()
-        histogram.observe(took_s)
         if not isinstance(error, Fault):
             # Answered, or ended by its caller, as who waits for a change does when it stops.
             if self._debugs:
@@ -214,12 +196,6 @@ class Report:
             left_out=left_out,
             **named(call),
         )
-
-    def _children(self, method: str, code: Code) -> tuple[Counter, Histogram]:
-        labels = self._service, method.removeprefix("/")
-        calls, seconds = self._instruments.calls, self._instruments.seconds
-        children = self._calls[method, code] = calls.labels(*labels, code.name), seconds.labels(*labels)
-        return children
 
 
 def named(call: Call) -> dict[str, list[str]]:

@@ -41,12 +41,10 @@ _model_use = attrgetter(*ModelUse.__slots__)
 
 
 def read_model_uses(messages: Iterable[Message]) -> list[ModelUse]:
-    """The models that a message names."""
     return [ModelUse(*_model_use(m)) for m in messages]
 
 
 def write_model_uses(models: Iterable[ModelUse], field: Any) -> None:
-    """Adds the models to a repeated field."""
     for m in models:
         field.add(**dict(zip(ModelUse.__slots__, _model_use(m), strict=True)))
 
@@ -110,11 +108,9 @@ class IndexedModel:
 
 
 def read_index(messages: Iterable[Any]) -> list[IndexedModel]:
-    """The versions that a message lists."""
     return [IndexedModel(m.name, m.version, ModelState(m.state), m.progress) for m in messages]
 
 
 def write_index(models: Iterable[IndexedModel], field: Any) -> None:
-    """Adds the versions to a repeated field."""
     for m in models:
         field.add(name=m.name, version=m.version, state=int(m.state), progress=m.progress)

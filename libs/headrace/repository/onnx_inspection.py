@@ -14,12 +14,13 @@ from headrace.repository import bounded_process
 from headrace.repository.errors import RepositoryError
 from headrace.repository.metadata import TensorSpec
 
-_DTYPES: Mapping[str, DType] = {
+DTYPES: Mapping[str, DType] = {
     **{f"tensor({d.name.lower()})": d for d in DType},
     "tensor(float)": DType.FLOAT32,
     "tensor(double)": DType.FLOAT64,
     "tensor(string)": DType.BYTES,
 }
+"""The types of ONNX Runtime."""
 _SILENT = 4
 
 
@@ -106,7 +107,7 @@ def _look(file: Path) -> dict[str, Any]:
 def _spec(model: str, tensor: _Tensor, known: Mapping[str, TensorSpec]) -> TensorSpec:
     if tensor.name in known:
         return known[tensor.name]
-    dtype = _DTYPES.get(tensor.type)
+    dtype = DTYPES.get(tensor.type)
     if dtype is None:
         raise RepositoryError(
             model, "", f"{tensor.name} is a {tensor.type}, which no column can carry", "cast it"

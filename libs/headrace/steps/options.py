@@ -55,11 +55,9 @@ class Options:
         return value
 
     def name(self, key: str, default: str = _REQUIRED) -> str:
-        """A column's name."""
         return _name(self.text(key, default), f"{self.path}.{key}")
 
     def names(self, key: str) -> tuple[str, ...]:
-        """One or more column names, each once."""
         path = f"{self.path}.{key}"
         names = tuple(_name(v, f"{path}[{i}]") for i, v in enumerate(self.several(key, "column names")))
         if len(set(names)) != len(names):
@@ -70,7 +68,6 @@ class Options:
         return as_number(self.raw(key, default), f"{self.path}.{key}")
 
     def numbers(self, key: str) -> tuple[float, ...]:
-        """One or more numbers."""
         found = enumerate(self.several(key, "numbers"))
         return tuple(as_number(v, f"{self.path}.{key}[{i}]") for i, v in found)
 
@@ -96,14 +93,12 @@ class Options:
         return _TYPES[self.choice(key, _TYPES)]
 
     def section(self, key: str) -> Options:
-        """A mapping inside, not empty."""
         inner = Options(f"{self.path}.{key}", self.raw(key))
         if not inner.values:
             raise self.error(key, "should not be empty")
         return inner
 
     def labels(self, key: str) -> tuple[bytes, ...]:
-        """One or more texts, as UTF-8."""
         values = self.several(key, "texts")
         for i, value in enumerate(values):
             if not isinstance(value, str):

@@ -17,8 +17,7 @@ from types import SimpleNamespace
 from typing import TYPE_CHECKING, Protocol
 
 from google.protobuf.descriptor import ServiceDescriptor
-from prometheus_client import CollectorRegistry, Gauge
-from pydantic import NonNegativeInt, PositiveInt
+from prometheus_client import CollectorRegistry
 
 from headrace.columns import Batch, RowError, Timing
 from headrace.columns.wire import Carrier, read_request, write_reply
@@ -60,8 +59,6 @@ class StepMetrics:
             ["step", "column"],
             registry=registry,
         )
-        self._programs = Gauge(name("programs"), "Specifications kept compiled.", registry=registry)
-        self._compiled = Counter(name("compilations"), "Specifications compiled.", registry=registry)
 
     def ran(self, rows: int, seconds: float, errors: Iterable[RowError]) -> None:
         """Counts one batch that was answered; it took `seconds`."""
@@ -75,15 +72,16 @@ class StepMetrics:
         for (step, column), count in counts.items():
             self._unseen.labels(step, column).inc(count)
 
-    def compiled(self, kept: int) -> None:
-        """Counts one compilation; `kept`: programs in the cache."""
-        self._compiled.inc()
-        self._programs.set(kept)
-
 
 # One broken step can fail every row; only the first failures of a batch are logged.
 _LOGGED_FAILURES = 3
 MAX_SPEC_BYTES = 1 << 20
+# Compiled specifications in the cache; a pipeline revision has one per stage of steps.
+_MAX_PROGRAMS = 256
+# Rows × steps up to which the event loop computes itself: about 1 ms. More goes to a thread.
+INLINE_WORK = 8192
+# Threads for larger batches and for compiling.
+_THREADS = 2
 
 
 class ProgramCache:
@@ -177,7 +175,6 @@ class StepRunner:
         loop = asyncio.get_running_loop()
         program = await loop.run_in_executor(self.pool, self.programs.compile, sha256, spec)
         self.programs.keep(sha256, program)
-        self.metrics.compiled(len(self.programs))
         return program
 
     def _report(self, outputs: Batch, result: Result) -> None:
@@ -198,17 +195,6 @@ def _refused(message: str, **metadata: str) -> Fault:
     return Fault(Code.INVALID_ARGUMENT, Reason.REASON_MALFORMED_REQUEST, message, metadata=metadata)
 
 
-class StepSettings(config.ServiceSettings):
-    """Settings of a service that runs steps."""
-
-    # Compiled specifications in the cache; a pipeline revision has one per stage of steps.
-    max_programs: PositiveInt = 256
-    # Rows × steps up to which the event loop computes itself: about 1 ms. More goes to a thread.
-    inline_work: NonNegativeInt = 8192
-    # Threads for larger batches and for compiling.
-    threads: PositiveInt = 2
-
-
 class StepRequest(Carrier, Protocol):
     """The request of either contract: a batch, and the specification by its SHA-256 (hexadecimal), `spec` if need be."""
 
@@ -221,18 +207,18 @@ class StepRequest(Carrier, Protocol):
 
 def step_service(
     kind: Kind, descriptor: ServiceDescriptor, make_reply: Callable[[], Carrier]
-) -> Definition[StepSettings]:
+) -> Definition[config.ServiceSettings]:
     """The service named `kind`. `descriptor`: its contract, of one method; `make_reply`: makes an empty reply of that method."""
     (rpc,) = descriptor.methods
 
     @asynccontextmanager
-    async def build(settings: StepSettings, runtime: Runtime) -> AsyncIterator[Sequence[Service]]:
-        pool = ThreadPoolExecutor(settings.threads, thread_name_prefix=kind)
+    async def build(_settings: config.ServiceSettings, runtime: Runtime) -> AsyncIterator[Sequence[Service]]:
+        pool = ThreadPoolExecutor(_THREADS, thread_name_prefix=kind)
         try:
             runner = StepRunner(
-                ProgramCache(kind, settings.max_programs),
+                ProgramCache(kind, _MAX_PROGRAMS),
                 pool,
-                settings.inline_work,
+                INLINE_WORK,
                 runtime.telemetry.once(_metrics_of(kind)),
                 runtime.telemetry.log,
                 time.monotonic,
@@ -244,7 +230,7 @@ def step_service(
         finally:
             await asyncio.to_thread(pool.shutdown, cancel_futures=True)
 
-    return Definition(kind, StepSettings, build)
+    return Definition(kind, config.ServiceSettings, build)
 
 
 def _handler(

@@ -20,9 +20,7 @@ class Step(Protocol):
     """
 
     @property
-    def reads(self) -> tuple[str, ...]:
-        """Names of the columns that it reads."""
-        ...
+    def reads(self) -> tuple[str, ...]: ...
 
     @property
     def writes(self) -> Mapping[str, DType | None]:

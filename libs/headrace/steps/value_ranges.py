@@ -31,7 +31,6 @@ class Values:
 
     @classmethod
     def of(cls, dtype: DType | None) -> Values:
-        """Any value of a type."""
         if dtype is None or dtype.is_float or dtype is DType.BYTES:
             return cls(dtype)
         low, high = dtype.bounds
@@ -72,7 +71,6 @@ class Known:
 
     @property
     def step(self) -> str:
-        """The name of the step at `path`."""
         return self.path.rpartition(".")[2]
 
     def get(self, name: str) -> Values:

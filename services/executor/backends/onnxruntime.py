@@ -14,6 +14,7 @@ import structlog
 
 from headrace.columns import DType
 from headrace.repository import Artifact, TensorSpec
+from headrace.repository.onnx_inspection import DTYPES
 from services.executor.backends.backend import (
     Array,
     Backend,
@@ -31,21 +32,6 @@ from services.executor.config import ModelSettings
 Device = Literal["cpu", "cuda", "auto"]
 
 _log = structlog.get_logger(__name__)
-_DTYPES = {
-    "tensor(bool)": DType.BOOL,
-    "tensor(uint8)": DType.UINT8,
-    "tensor(uint16)": DType.UINT16,
-    "tensor(uint32)": DType.UINT32,
-    "tensor(uint64)": DType.UINT64,
-    "tensor(int8)": DType.INT8,
-    "tensor(int16)": DType.INT16,
-    "tensor(int32)": DType.INT32,
-    "tensor(int64)": DType.INT64,
-    "tensor(float16)": DType.FLOAT16,
-    "tensor(float)": DType.FLOAT32,
-    "tensor(double)": DType.FLOAT64,
-    "tensor(string)": DType.BYTES,
-}
 # Bytes from which a model counts as large.
 _LARGE = 8 << 20
 # Fatal errors only: ONNX Runtime writes to stderr, not to our log; and a failed run raises an exception anyway.
@@ -216,7 +202,7 @@ def _fixed_rows(session: Any) -> int | None:
 
 
 def _spec(tensor: Any) -> TensorSpec | str:
-    dtype = _DTYPES.get(tensor.type)
+    dtype = DTYPES.get(tensor.type)
     if dtype is None:
         return f"{tensor.name} is a {tensor.type}, which no column can carry"
     if not tensor.shape:

@@ -10,14 +10,6 @@ from services.executor.backends.backend import BackendFactory, Environment
 from services.executor.config import ModelSettings
 
 
-def _always(_settings: ModelSettings, _argument: str) -> bool:
-    return True
-
-
-def _never(_settings: ModelSettings, _argument: str) -> bool:
-    return False
-
-
 def _on_cpu(settings: ModelSettings, argument: str) -> bool:
     return settings.device == "cpu" and argument not in ("cuda", "auto")
 
@@ -32,7 +24,7 @@ class Registered:
     module: str
     # Whether files can be tried in a process of their own, given the model's settings and what follows the colon in the
     # backend's name. False for a GPU and for another server: they are not loaded twice.
-    checkable: Callable[[ModelSettings, str], bool] = _always
+    checkable: Callable[[ModelSettings, str], bool] = lambda _settings, _argument: True
 
     def factory(self, environment: Environment) -> BackendFactory:
         """The backend's factory; imports its module."""
@@ -43,13 +35,12 @@ class Registered:
 # Name in settings and metadata → backend.
 BACKENDS: dict[str, Registered] = {
     "onnxruntime": Registered("services.executor.backends.onnxruntime", _on_cpu),
-    "remote": Registered("services.executor.backends.remote", _never),
-    "tensorrt": Registered("services.executor.backends.tensorrt.backend", _never),
+    "remote": Registered("services.executor.backends.remote", lambda _settings, _argument: False),
+    "tensorrt": Registered("services.executor.backends.tensorrt.backend", lambda _settings, _argument: False),
 }
 
 
 def factories(environment: Environment) -> Mapping[str, BackendFactory]:
-    """The factory of each registered backend, by name."""
     return {name: registered.factory(environment) for name, registered in BACKENDS.items()}
 
 

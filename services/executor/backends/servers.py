@@ -22,6 +22,8 @@ Req = TypeVar("Req", bound=Message)
 Resp = TypeVar("Resp", bound=Message)
 # The client ends its calls at their deadline. If that does not happen in this time, the event loop is blocked.
 _SLACK_S = 1.0
+# As much as protobuf can read.
+_MAX_MESSAGE_BYTES = (1 << 31) - 1
 # The rows are not the reason: the server is gone, or refuses us.
 _LOST = {Code.UNAVAILABLE, Code.UNAUTHENTICATED, Code.PERMISSION_DENIED, Code.NOT_FOUND, Code.UNIMPLEMENTED}
 _LATE = {Code.DEADLINE_EXCEEDED, Code.RESOURCE_EXHAUSTED, Code.CANCELLED}
@@ -46,7 +48,6 @@ class Servers:
         return Server(name, self._servers[name], self)
 
     async def close(self) -> None:
-        """Closes the clients."""
         await asyncio.gather(*(client.close() for client in self._clients.values()))
 
     def submit(self, work: Coroutine[Any, Any, T]) -> Future[T]:
@@ -56,7 +57,8 @@ class Servers:
     def client(self, name: str) -> Client:
         """The client of a server. Call it on the event loop only."""
         if name not in self._clients:
-            self._clients[name] = self._runtime.dial(f"server {name}", self._servers[name].client)
+            settings = self._servers[name].client.client(max_message_bytes=_MAX_MESSAGE_BYTES)
+            self._clients[name] = self._runtime.dial(f"server {name}", settings)
         return self._clients[name]
 
 

@@ -140,7 +140,6 @@ def select_rows(tensors: Tensors, rows: list[int], row_count: int) -> Tensors:
 
 
 def stack_rows(parts: Sequence[Tensors]) -> Tensors:
-    """The rows of several calls, one after the other."""
     if len(parts) == 1:
         return parts[0]
     return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
@@ -184,7 +183,6 @@ class FurtherRuns:
 
     @property
     def hopeless(self) -> bool:
-        """Whether the model seems to be broken."""
         return self._barren >= _BARREN_ROWS
 
     def allowed(self, rows: int) -> int:

@@ -73,7 +73,6 @@ class FailoverGroup:
 
     @property
     def has_standby(self) -> bool:
-        """Whether another backend could take over."""
         health = self.health
         return len(self.members) > 1 and any(
             i != health.active and not health.is_lost(i) for i in range(len(self.members))

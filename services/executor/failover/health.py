@@ -11,14 +11,8 @@ from dataclasses import dataclass, field
 LATE_RUNS = 3
 # A lost backend may run again after this many good probes in a row.
 GOOD_PROBES = 2
-
-
-@dataclass(frozen=True, slots=True)
-class ProbeIntervals:
-    """Seconds. A lost backend is probed after `probe`; each failure doubles the wait, up to `longest`."""
-
-    probe: float = 1.0
-    longest: float = 30.0
+# The longest wait between two probes (seconds).
+LONGEST_S = 30.0
 
 
 @dataclass(slots=True)
@@ -35,23 +29,24 @@ class _BackendState:
 class GroupHealth:
     """Backends 0 … n−1 in order of preference. The first that is not lost runs the model.
 
-    If all are lost, the active one stays active: a backend that may fail is better than none.
+    If all are lost, the active one stays active: a backend that may fail is better than none. A lost one is probed after
+    `probe_s` seconds; each failure doubles the wait, up to LONGEST_S.
     """
 
-    def __init__(self, count: int, intervals: ProbeIntervals) -> None:
-        self._states = [_BackendState(wait=intervals.probe) for _ in range(count)]
-        self._intervals = intervals
+    def __init__(self, count: int, probe_s: float) -> None:
+        self._states = [_BackendState(wait=probe_s) for _ in range(count)]
+        self._probe_s = probe_s
         self.active = 0
         self.all_healthy = True
         """No backend is lost or late."""
 
     def lost(self, which: int, now: float) -> bool:
         """Notes that a backend can't run anything. Returns whether another one is active now."""
-        state, intervals = self._states[which], self._intervals
+        state = self._states[which]
         if state.lost:
             return False
-        soon = now - state.recovered_at < 10 * intervals.probe
-        state.wait = min(state.wait * 2, intervals.longest) if soon else intervals.probe
+        soon = now - state.recovered_at < 10 * self._probe_s
+        state.wait = min(state.wait * 2, LONGEST_S) if soon else self._probe_s
         state.lost, state.late_runs, state.good_probes, state.probe_due = True, 0, 0, now + state.wait
         self.all_healthy = False
         return self._choose()
@@ -81,15 +76,15 @@ class GroupHealth:
 
     def probed(self, which: int, *, good: bool, now: float) -> bool:
         """Notes the probe of a lost backend. Returns whether another one is active now."""
-        state, intervals = self._states[which], self._intervals
+        state = self._states[which]
         if not state.lost:
             return False
         if not good:
-            state.good_probes, state.wait = 0, min(state.wait * 2, intervals.longest)
+            state.good_probes, state.wait = 0, min(state.wait * 2, LONGEST_S)
             state.probe_due = now + state.wait
             return False
         state.good_probes += 1
-        state.probe_due = now + intervals.probe
+        state.probe_due = now + self._probe_s
         if state.good_probes < GOOD_PROBES:
             return False
         state.lost, state.recovered_at = False, now

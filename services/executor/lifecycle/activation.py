@@ -14,14 +14,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from headrace.columns import DType
-from headrace.repository import Artifact, Repository, RepositoryError, TensorSpec, stated_tolerance
+from headrace.repository import Artifact, Repository, TensorSpec, stated_tolerance
 from headrace.repository.records import Measured
 from services.executor.backends.backend import Array, BackendError, BackendFactory
 from services.executor.config import ExecutorConfig
 from services.executor.errors import unusable
 from services.executor.execution.model import Model, check_shapes
 from services.executor.failover.group import FailoverGroup, Member
-from services.executor.failover.health import GroupHealth, ProbeIntervals
+from services.executor.failover.health import GroupHealth
 from services.executor.failover.samples import find_difference, read_samples
 from services.executor.lifecycle.signature import check_signature
 from services.executor.metrics import Metrics
@@ -77,26 +77,6 @@ class Activator:
         self._metrics = metrics
         self._log = log
 
-    def configured_versions(self) -> dict[str, list[str]]:
-        """Model → the versions that the setting `load` names, oldest first; empty if an entry matches none.
-
-        Raises RepositoryError: the repository can't be read.
-        """
-        if self._config.load in ("all", "released"):
-            return {}
-        named: dict[str, list[str]] = {}
-        for entry in self._config.load:
-            name, _, version = entry.partition(":")
-            versions = named.setdefault(name, [])
-            try:
-                found = (
-                    [self.repository.resolve(name, version)] if version else self.repository.versions(name)
-                )
-            except RepositoryError:
-                found = [version] if version else []  # its load will say why
-            versions += [v for v in found if v not in versions]
-        return named
-
     def activate(
         self, artifact: Artifact, why: str, loading: LoadHandle, measured: Sequence[Measured] = ()
     ) -> Model:
@@ -143,7 +123,7 @@ class Activator:
                 raise unusable(about, str(error), "correct the executor's settings") from error
             pool = ThreadPoolExecutor(settings.instances, thread_name_prefix=f"run-{about.name}")
             loading.members.append(Member(backend, pool, measured=measurement))
-        health = GroupHealth(len(loading.members), ProbeIntervals(self._config.probe_s))
+        health = GroupHealth(len(loading.members), self._config.probe_s)
         group = FailoverGroup(
             loading.members,
             health,

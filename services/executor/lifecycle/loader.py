@@ -6,8 +6,8 @@ import json
 import os
 import tempfile
 import time
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -35,10 +35,6 @@ _STARTING_S = 60.0
 
 class UncheckedError(Exception):
     """The files of a version are unknown: they must be checked before they are loaded."""
-
-    def __init__(self, model: str, version: str, fingerprint: str) -> None:
-        super().__init__(f"{model} version {version} is not checked yet")
-        self.model, self.version, self.fingerprint = model, version, fingerprint
 
 
 class RefusedError(UnusableError):
@@ -80,15 +76,6 @@ class Loader:
         """This process serves no longer."""
         self._records.end()
 
-    def raise_if_refused(self, unchecked: UncheckedError) -> None:
-        """Raises RefusedError if an earlier check refused the same files."""
-        model, version = unchecked.model, unchecked.version
-        known = self._records.quarantined().get(f"{model}:{version}", {})
-        if known.get("fingerprint") == unchecked.fingerprint and known.get("kind") == FailureKind.CHECK.name:
-            texts = (str(known.get(part)) for part in ("problem", "remedy"))
-            error = RepositoryError(model, version, *texts)
-            raise RefusedError(error, FailureKind.CHECK, unchecked.fingerprint)
-
     def all_versions(self) -> list[tuple[str, str]]:
         """Models and versions in the repository, without models whose list can't be read. Raises RepositoryError."""
         repository = self.activator.repository
@@ -105,35 +92,30 @@ class Loader:
         Calls that name no version use the last of a model's versions. Raises RepositoryError: the repository can't be read.
         """
         self._records.news()  # later changes are news
-        repository, serving, named = (
+        repository, serving, released = (
             self.activator.repository,
             self._records.serving(),
-            self.activator.configured_versions(),
+            self.released.look(),
         )
-        released = self.released.look()
         wanted: dict[str, list[str]] = {}
         troubles = []
         loads_all = self._config.load == "all"
-        names = repository.names() if loads_all else [*named, *serving]
+        names = repository.names() if loads_all else serving
         for name in dict.fromkeys([*names, *released]):
             try:
                 there = repository.versions(name)
             except RepositoryError as error:
-                there = [*named.get(name, ()), *serving.get(name, ()), *released.get(name, ())]
+                there = [*serving.get(name, ()), *released.get(name, ())]
                 # One that an operator has unloaded stays unloaded.
                 if not there and serving.get(name) != []:
                     troubles.append(error)
             else:
                 self._forget_removed(name, serving.get(name, []), there)
             kept = [v for v in serving.get(name, ()) if v in there]
-            first = [v for v in (*released.get(name, ()), *named.get(name, ())) if v not in kept]
+            first = [v for v in released.get(name, ()) if v not in kept]
             # All versions that served may be removed; but a model that an operator has unloaded stays unloaded.
             new = loads_all and not kept and serving.get(name) != []
-            wanted[name] = [*dict.fromkeys(first), *kept] or (there[-1:] if new else [])
-            if name in named and not named[name]:
-                have = ", ".join(repository.models()) or "none"
-                problem = f"there is no such model (there are: {have})"
-                troubles.append(RepositoryError(name, "", problem, "correct `load`"))
+            wanted[name] = [*first, *kept] or (there[-1:] if new else [])
         return wanted, troubles
 
     def _forget_removed(self, name: str, served: list[str], there: list[str]) -> None:
@@ -159,53 +141,46 @@ class Loader:
         """The version, ready to run. `asked`: an operator wants it, whatever an earlier load found.
 
         Raises UnusableError, which says what failed; then nothing stays active. Raises UncheckedError if its files are
-        unknown and `may_check` is false.
+        unknown and `may_check` is false, RefusedError if an earlier check refused them.
         """
+        with self._contained(name, version):
+            _check_cancelled(name, version, loading)
+            loading.tell("reading")
+            try:
+                artifact = self.activator.repository.examine(name, version, operator=operator)
+            except RepositoryError as error:
+                raise _unusable(error, FailureKind.FILES) from error
+            mark = fingerprint(artifact, self._config.settings_of(name))
+            known = self._check_if_unknown(artifact, mark, asked, may_check, loading)
+            self._record(artifact, operator, must=asked)
+            # Of the number of processors that this process may use, too: threads depend on it.
+            key = f"{mark}-{len(os.sched_getaffinity(0))}"
+            measured = self._records.measured(key) if self._hurried and why == "start" else ()
+            before = held_bytes() - sum(map(len, (artifact.content, *artifact.files.values())))
+            try:
+                with self._records.loading(mark):
+                    model = self.activator.activate(artifact, why, loading, measured)
+            except RepositoryError as error:
+                raise UnusableError(error, FailureKind.ACTIVATION, mark) from error
+            grown = max(held_bytes() - before, 0)
+            self._record_measured(key, why, loading)
+            if known.deaths:
+                self._records.note(mark, replace(known, deaths=0))
+            # The check's process measured this model only; the growth of this process contains everything else that happened.
+            return replace(model, measured=known.memory_bytes or grown)
+
+    @contextmanager
+    def _contained(self, name: str, version: str) -> Iterator[None]:
+        """A bug, here or in an engine, must stop this model only."""
         try:
-            return self._load(name, version, why, loading, operator, asked, may_check)
+            yield
         except (RepositoryError, UncheckedError):
             raise
         except Exception as error:
-            # A bug, here or in an engine: it must stop this model only.
             self._log.exception("a model can't be loaded", model=name, version=version)
             problem = f"loading it failed in a way that nobody expected ({type(error).__name__}; see the log)"
             found = RepositoryError(name, version, problem, "publish it anew")
             raise UnusableError(found, FailureKind.ACTIVATION) from error
-
-    def _load(
-        self,
-        name: str,
-        version: str,
-        why: str,
-        loading: LoadHandle,
-        operator: str,
-        asked: bool,
-        may_check: bool,
-    ) -> Model:
-        _check_cancelled(name, version, loading)
-        loading.tell("reading")
-        try:
-            artifact = self.activator.repository.examine(name, version, operator=operator)
-        except RepositoryError as error:
-            raise _unusable(error, FailureKind.FILES) from error
-        mark = fingerprint(artifact, self._config.settings_of(name))
-        known = self._check_if_unknown(artifact, mark, asked, may_check, loading)
-        self._record(artifact, operator, must=asked)
-        # Of the number of processors that this process may use, too: threads depend on it.
-        key = f"{mark}-{len(os.sched_getaffinity(0))}"
-        measured = self._records.measured(key) if self._hurried and why == "start" else ()
-        before = held_bytes() - sum(map(len, (artifact.content, *artifact.files.values())))
-        try:
-            with self._records.loading(mark):
-                model = self.activator.activate(artifact, why, loading, measured)
-        except RepositoryError as error:
-            raise UnusableError(error, FailureKind.ACTIVATION, mark) from error
-        grown = max(held_bytes() - before, 0)
-        self._record_measured(key, why, loading)
-        if known.deaths:
-            self._records.note(mark, replace(known, deaths=0))
-        # The check's process measured this model only; the growth of this process contains everything else that happened.
-        return replace(model, measured=known.memory_bytes or grown)
 
     def _record_measured(self, key: str, why: str, loading: LoadHandle) -> None:
         """Records what was measured: by a start that loads one model after the other, or else if nothing is known."""
@@ -219,18 +194,14 @@ class Loader:
         mark = fingerprint(artifact, self._config.settings_of(artifact.metadata.name))
         return replace(model, measured=self._records.checked(mark).memory_bytes)
 
-    def configured(self, name: str) -> list[str]:
-        """The versions of the model that releases or the setting `load` name. They serve whatever operators do."""
-        return [*self.released.versions.get(name, ()), *self.activator.configured_versions().get(name, ())]
-
     def is_own_choice(self, name: str, version: str) -> bool:
         """Whether this service itself chose the version: the newest of a new model."""
-        return version not in self.configured(name) and name not in self._records.serving()
+        return version not in self.released.versions.get(name, ()) and name not in self._records.serving()
 
     def version_to_retry(self, name: str, version: str) -> str:
         """The version to load instead of one in quarantine: usually itself. Empty: it is no longer in the repository."""
         served = self._records.serving().get(name)
-        if version in self.configured(name):
+        if version in self.released.versions.get(name, ()):
             return version
         try:
             there = self.activator.repository.quiet().versions(name)
@@ -259,7 +230,7 @@ class Loader:
     def _check_if_unknown(
         self, artifact: Artifact, mark: str, asked: bool, may_check: bool, loading: LoadHandle
     ) -> Checked:
-        """What is known of the files; checks them now if nothing is. Raises UnusableError."""
+        """What is known of the files; checks them now if nothing is. Raises as `load`."""
         about, known = artifact.metadata, self._records.checked(mark)
         if known.deaths >= _DEATHS and not asked:
             problem = f"{known.deaths} processes of the executor ended while they loaded it"
@@ -270,7 +241,12 @@ class Loader:
         if known.good or not able or self._config.state is None:
             return known
         if not may_check:
-            raise UncheckedError(about.name, about.version, mark)
+            refused = self._records.quarantined().get(f"{about.name}:{about.version}", {})
+            if refused.get("fingerprint") == mark and refused.get("kind") == FailureKind.CHECK.name:
+                texts = (str(refused.get(part)) for part in ("problem", "remedy"))
+                error = RepositoryError(about.name, about.version, *texts)
+                raise RefusedError(error, FailureKind.CHECK, mark)
+            raise UncheckedError
         loading.tell("checking it in a process of its own")
         verdict = self._run_check(about.name, about.version, loading)
         if verdict is None:

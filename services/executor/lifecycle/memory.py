@@ -36,10 +36,8 @@ class MemoryBudget(Generic[K]):
         self._budget = budget
         self._bytes: dict[K, int] = {}
         self.used = 0
-        """Bytes in use."""
 
     def touch(self, key: K) -> None:
-        """Notes that `key` is used now."""
         if self._budget is not None and key in self._bytes:
             self._bytes[key] = self._bytes.pop(key)
 
@@ -62,5 +60,4 @@ class MemoryBudget(Generic[K]):
         return evicted
 
     def remove(self, key: K) -> None:
-        """Notes that `key` is no longer in memory."""
         self.used -= self._bytes.pop(key, 0)

@@ -82,7 +82,6 @@ class Models(LoadedVersions):
         self._maintenance = asyncio.get_running_loop().create_task(self._maintain_forever())
 
     async def _load_all(self) -> None:
-        """Loads all versions that should serve."""
         before = await asyncio.to_thread(self._records.quarantined)
         keys = [(model, version) for model, versions in self._order.items() for version in versions]
         started = [self._start_load(*key, why="start") for key in keys]
@@ -136,7 +135,6 @@ class Models(LoadedVersions):
             raise errors.not_loadable(model, version, error.origin) from error
 
     async def _serve(self, model: str, version: str) -> None:
-        """Makes the version the one for calls that name none."""
         # The record first: maintenance may run in between, and must not undo a change that is not recorded.
         await asyncio.to_thread(self._records.serve, model, version)
         self._order[model] = [*(v for v in self._order.get(model, ()) if v != version), version]
@@ -253,8 +251,7 @@ class Models(LoadedVersions):
         try:
             async with self._start_slots:
                 return await self._load(model, version, "start", loading, may_check=False)
-        except UncheckedError as error:
-            await asyncio.to_thread(self._loader.raise_if_refused, error)
+        except UncheckedError:
             loading.examined.set()
             return None
 
@@ -298,8 +295,8 @@ class Models(LoadedVersions):
         """Takes a version out of quarantine: it was loaded, or it should not serve any more."""
         if self._quarantine.release(key):
             self._context.log.info("model out of quarantine", model=key[0], version=key[1])
-            await asyncio.to_thread(self._records.release, ":".join(key))
             self._quarantine.show(self._context.metrics.quarantined)
+            await asyncio.to_thread(self._records.release, ":".join(key))
 
     async def _maintain_forever(self) -> None:
         """Retries versions in quarantine, writes records that could not be written, follows changes of other processes."""
@@ -348,10 +345,10 @@ class Models(LoadedVersions):
     async def _follow_records(self) -> None:
         """Loads and unloads what an operator has changed through another process of this installation."""
         serving = await asyncio.to_thread(self._records.news)
-        named = {m: await asyncio.to_thread(self._loader.configured, m) for m in serving}
+        released = self._loader.released.versions
         for model, versions in serving.items():
             mine = self._order.get(model, [])
-            for version in [v for v in mine if v not in versions and v not in named.get(model, ())]:
+            for version in [v for v in mine if v not in versions and v not in released.get(model, ())]:
                 await self._unload(model, version, "")
             self._order[model] = [*(v for v in self._order.get(model, ()) if v not in versions), *versions]
             if model in self._entries:
@@ -379,7 +376,7 @@ class Models(LoadedVersions):
         gone = [(m, v) for m, versions in before.items() for v in versions if v not in wanted.get(m, ())]
         serving = await asyncio.to_thread(self._records.serving) if gone else {}
         for model, version in gone:
-            if version not in serving.get(model, ()) and version not in self._loader.configured(model):
+            if version not in serving.get(model, ()):
                 await self._unload(model, version, "")
 
     def _check_unavailable(self, model: str, version: str) -> None:

@@ -89,12 +89,7 @@ class Quarantine:
         return self._held.get(key)
 
     def of(self, model: str) -> dict[str, QuarantinedVersion]:
-        """The versions of a model that are in quarantine."""
         return {version: held for (name, version), held in self._held.items() if name == model}
 
     def all(self) -> Iterable[tuple[Key, QuarantinedVersion]]:
         return list(self._held.items())
-
-    def due(self, now: float) -> list[Key]:
-        """The versions to try now."""
-        return [key for key, held in self._held.items() if held.due <= now]

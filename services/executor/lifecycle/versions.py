@@ -124,7 +124,6 @@ class LoadedVersions:
         """Raises Fault if a version should serve but is not loaded; the subclass knows why."""
 
     def _has(self, entry: LoadedVersion) -> bool:
-        """Whether the version is still loaded."""
         about = entry.metadata
         return self._entries.get(about.name, {}).get(about.version) is entry
 

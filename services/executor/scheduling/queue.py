@@ -73,7 +73,6 @@ class RowQueue(Generic[T]):
 
     @property
     def first(self) -> Segment[T]:
-        """The segment that runs first."""
         return self._segments[0]
 
     def add(self, segment: Segment[T]) -> None:
@@ -150,7 +149,6 @@ class RowQueue(Generic[T]):
         return list(run.parts.values()), run.taken
 
     def _highest_priority(self) -> list[Segment[T]]:
-        """The segments of the highest priority that waits."""
         priority = self._segments[0].priority
         return list(takewhile(lambda s: s.priority == priority, self._segments))
 
@@ -191,7 +189,6 @@ class _RunBuilder(Generic[T]):
         self._bytes = max_bytes
 
     def fits(self, segments: list[Segment[T]]) -> bool:
-        """Whether all their rows do."""
         rows = sum([len(s.rows) for s in segments])
         return rows <= self.left and sum([len(s.rows) * s.row_bytes for s in segments]) <= self._bytes
 

@@ -91,11 +91,9 @@ class Watchdog:
         self._run = (interrupt, now)
 
     def end(self) -> None:
-        """The run is finished."""
         self._run = None
 
     def close(self) -> None:
-        """Ends the thread."""
         self._ended.set()
         self._thread.join()
 

@@ -58,7 +58,6 @@ class Limits:
         return self.buckets[index] if index < len(self.buckets) else rows
 
     def in_lane(self, priority: int) -> bool:
-        """Whether rows of that priority use the low-latency lane."""
         return self.lane_priority is not None and priority >= self.lane_priority
 
 
@@ -121,7 +120,6 @@ class Scheduler(Generic[T]):
 
     @property
     def idle(self) -> bool:
-        """Nothing waits and nothing runs."""
         return not self._running and not self._queue.rows
 
     def offer(

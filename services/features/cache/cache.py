@@ -69,36 +69,34 @@ class _Generation:
         self.size_bytes -= sum(map(_SIZE, found))
         return found
 
-    def trim(self, entries: int, size_bytes: int) -> None:
-        """Removes the oldest entries, of the largest view first, until both limits hold."""
-        while self.count > entries or self.size_bytes > size_bytes:
+    def trim(self, size_bytes: int) -> None:
+        """Removes the oldest entries, of the largest view first, until they are not larger."""
+        while self.size_bytes > size_bytes:
             identity, view = max(self.views.items(), key=lambda item: len(item[1]))
-            excess = max(self.count - entries, len(view) // 8, 1)
-            self.take(identity, list(islice(view, min(excess, len(view)))))
+            self.take(identity, list(islice(view, max(len(view) // 8, 1))))
 
 
 class RowCache:
-    """A map from entity and view to the last-known row, bounded by entries and bytes.
+    """A map from entity and view to the last-known row, bounded by bytes.
 
     It has two generations. An entry that is added or used moves to the young generation. When the young generation reaches half
-    of a limit, the old one is dropped and the young one becomes the old one. So about half of the cache always holds the entries
-    that were added or used last.
+    of the limit, the old one is dropped and the young one becomes the old one. So about half of the cache always holds the
+    entries that were added or used last.
 
-    Absent entities (the store does not have them) are kept separately, limited to a tenth of the entries and bytes: requests for
+    Absent entities (the store does not have them) are kept separately, limited to a tenth of the bytes: requests for
     many absent entities do not evict rows.
 
     Tables hold copies of rows that were found current and are young or absent; reading from a table is faster. A row that
     is changed, dropped or becomes old here is removed from the tables, so a row from a table needs no further check.
     """
 
-    def __init__(self, entries: int, size_bytes: int) -> None:
-        self._entries = entries
+    def __init__(self, size_bytes: int) -> None:
         self._size_bytes = size_bytes
         self._young, self._old = _Generation(), _Generation()
         self._absent: OrderedDict[tuple[str, bytes], _Validity] = OrderedDict()
         self._absent_views: set[str] = set()
         self._absent_bytes = 0
-        self._tables = ColumnTables(2 * entries)
+        self._tables = ColumnTables(2 * size_bytes // _ENTRY_BYTES)
         self._ages = 0
 
     def __len__(self) -> int:
@@ -106,12 +104,10 @@ class RowCache:
 
     @property
     def size_bytes(self) -> int:
-        """The estimated size of the cached rows."""
         return self._young.size_bytes + self._old.size_bytes
 
     @property
     def absent_bytes(self) -> int:
-        """The estimated size of the entries for absent entities."""
         return self._absent_bytes
 
     @property
@@ -213,25 +209,20 @@ class RowCache:
                 self._absent_bytes += len(key) + _ABSENT_BYTES
             absent[identity, key] = mark
             absent.move_to_end((identity, key))
-        while len(absent) > self._entries // 10 or self._absent_bytes > self._size_bytes // 10:
+        while self._absent_bytes > self._size_bytes // 10:
             (dropped, key), _ = absent.popitem(last=False)
             self._tables.forget(dropped, (key,))
             self._absent_bytes -= len(key) + _ABSENT_BYTES
 
     def _grow_old(self) -> None:
         young, old = self._young, self._old
-        count, size_bytes = young.count, young.size_bytes
-        if (
-            2 * count < self._entries
-            and 2 * size_bytes < self._size_bytes
-            and count + old.count <= self._entries
-            and size_bytes + old.size_bytes <= self._size_bytes
-        ):
+        limit = self._size_bytes
+        if 2 * young.size_bytes < limit and young.size_bytes + old.size_bytes <= limit:
             return
         self._old, self._young = young, _Generation()
         self._ages += 1
         self._tables.clear()
-        young.trim(self._entries, self._size_bytes)
+        young.trim(limit)
 
 
 def _sizes(view: ViewPlan, keys: Sequence[bytes], rows: Sequence[StoredRow]) -> Iterable[int]:

@@ -150,11 +150,9 @@ class ColumnTables:
         return sum(map(len, self._tables.values()))
 
     def clear(self) -> None:
-        """Forgets all rows."""
         self._tables = {}
 
     def find(self, view: ViewPlan, keys: Sequence[bytes], epoch: int, now: float) -> TableRows | None:
-        """See ColumnTable.find."""
         if epoch != self._epoch:
             self._epoch = epoch
             self.clear()
@@ -186,5 +184,4 @@ class ColumnTables:
 
 
 def _with_rows(array: Array, rows: int) -> Array:
-    """The array, extended to at least `rows` rows."""
     return np.concatenate([array, np.empty((rows - len(array), *array.shape[1:]), array.dtype)])

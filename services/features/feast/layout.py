@@ -15,7 +15,7 @@ import mmh3
 from google.protobuf.message import DecodeError
 from google.protobuf.timestamp_pb2 import Timestamp
 
-from services.features.feast.messages import FeatureView, FeatureViewProjection, StreamFeatureView, ValueType
+from services.features.feast.messages import FeatureView, StreamFeatureView, ValueType
 from services.features.feast.repository import Repository
 from services.features.stores.online_store import StoreError
 
@@ -46,7 +46,6 @@ def stored_name(view: FeatureView | StreamFeatureView, repository: Repository) -
 
 
 def sqlite_path(repository: Repository) -> Path:
-    """The file of a SQLite online store."""
     return repository.folder / str(repository.online.get("path", "data/online.db"))
 
 
@@ -77,9 +76,3 @@ def event_time(stamp: bytes) -> float:
     except DecodeError as error:
         raise StoreError("Redis holds an event time that is none") from error
     return found.seconds + found.nanos / 1e9
-
-
-def name_of(projection: FeatureViewProjection) -> str:
-    """The name of a feature service's view in Feast's replies: its alias or name, and its version if one is requested."""
-    name = projection.feature_view_name_alias or projection.feature_view_name
-    return f"{name}@v{projection.version_tag}" if projection.HasField("version_tag") else name

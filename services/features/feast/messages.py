@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from feast.protos.feast.core.FeatureService_pb2 import FeatureService
 from feast.protos.feast.core.FeatureView_pb2 import FeatureView
-from feast.protos.feast.core.FeatureViewProjection_pb2 import FeatureViewProjection
 from feast.protos.feast.core.OnDemandFeatureView_pb2 import OnDemandFeatureView
 from feast.protos.feast.core.Registry_pb2 import Registry
 from feast.protos.feast.core.StreamFeatureView_pb2 import StreamFeatureView
@@ -13,7 +12,6 @@ from feast.protos.feast.types.Value_pb2 import Value, ValueType
 __all__ = [
     "FeatureService",
     "FeatureView",
-    "FeatureViewProjection",
     "OnDemandFeatureView",
     "Registry",
     "StreamFeatureView",

@@ -17,7 +17,6 @@ _Function = Callable[[_Values], Mapping[str, Sequence[Any]]]
 
 
 def derived_of(view: OnDemandFeatureView) -> OnDemandView:
-    """The plan of an on-demand feature view."""
     inputs = tuple(
         (projection.name, Feature(f.name, _field_of(f.dtype)))
         for projection in view.source_feature_view_projections.values()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
@@ -16,7 +17,7 @@ from services.features.feast.messages import (
     StreamFeatureView,
     ValueType,
 )
-from services.features.feast.repository import FeastClient, Repository
+from services.features.feast.repository import Repository
 from services.features.plan.assembly import assemble
 from services.features.plan.plan import (
     Feature,
@@ -27,11 +28,10 @@ from services.features.plan.plan import (
     ViewPlan,
     ViewSelection,
 )
-from services.features.stores.feast_fallback import fallback_plan
 from services.features.stores.online_store import StoreError
 
 if TYPE_CHECKING:
-    from feast import OnDemandFeatureView
+    from feast import FeatureStore, OnDemandFeatureView
 
 _KEY_TYPES: dict[int, DType] = {
     ValueType.STRING: DType.BYTES,
@@ -45,53 +45,43 @@ _NO_ENTITY, _NO_KEY = "__dummy", "__dummy_id"
 class FeastRegistry:
     """A `Registry`. Used from one thread."""
 
-    def __init__(self, repository: Repository, client: FeastClient) -> None:
-        """Reads nothing yet. `client`: Feast itself, for registries that are no file, on-demand views and what Feast reads."""
+    def __init__(self, repository: Repository) -> None:
         self._repository = repository
-        self._client = client
-        self._indirect = ""
-
-    def leave_to_feast(self, why: str) -> None:
-        """From now on, all plans are read by Feast itself. `why`: the reason."""
-        self._indirect = why
+        # Feast's own, opened at the first read of a registry that is no file.
+        self._store: FeatureStore | None = None
 
     def plans(self) -> dict[str, ServicePlan]:
-        """See online_store.Registry."""
+        """The plan of each feature service; what it can't read is in its plan's `unreadable`. Blocks. Raises StoreError."""
         project = self._repository.project
         registry = self._registry()
-        plain: list[FeatureView | StreamFeatureView] = [
-            view
-            for view in (*registry.feature_views, *registry.stream_feature_views)
-            if view.spec.project == project
-        ]
-        on_demand = self._on_demand(registry)
+        views: dict[str, ViewPlan] = {}
         odd: dict[str, str] = {}
-        views = {view.spec.name: found for view in plain if (found := self._view(view, odd))}
-        derived = _derived(on_demand)
+        for view in (*registry.feature_views, *registry.stream_feature_views):
+            if view.spec.project == project:
+                try:
+                    views[view.spec.name] = self._view(view)
+                except Unsupported as why:
+                    odd[view.spec.name] = str(why)
+        derived = _derived(self._on_demand(registry))
         planned: dict[str, ServicePlan] = {}
         for service in registry.feature_services:
             if service.spec.project != project:
                 continue
             try:
-                if self._indirect:
-                    raise Unsupported(self._indirect)
                 planned[service.spec.name] = _plan(service, views, derived)
             except Unsupported as why:
                 names = sorted(p.feature_view_name for p in service.spec.features)
                 text = "; ".join([odd[n] for n in names if n in odd]) or str(why)
-                planned[service.spec.name] = fallback_plan(
-                    service, {v.spec.name: v for v in plain}, on_demand, text
+                planned[service.spec.name] = ServicePlan(
+                    service.spec.name, (), (), (), (), revision="", unreadable=text
                 )
-        if any(plan.fallback for plan in planned.values()):
-            self._refresh()
         return planned
 
     def _registry(self) -> Registry:
         """What the registry holds now. Raises StoreError."""
         path = self._repository.registry_file
         if path is None:
-            self._refresh()
-            return self._client.store().registry.proto()
+            return self._read_by_feast()
         try:
             content = path.read_bytes()
             if not content:
@@ -101,12 +91,16 @@ class FeastRegistry:
         except (OSError, DecodeError) as error:
             raise StoreError(f"can't read the registry: {error}") from error
 
-    def _refresh(self) -> None:
-        """Has Feast read the registry again. Raises StoreError."""
+    def _read_by_feast(self) -> Registry:
+        """What Feast reads now. Raises StoreError."""
+        from feast import FeatureStore
+
+        # Hides Feast's warnings about its own deprecations.
+        logging.getLogger("feast").setLevel(logging.ERROR)
         try:
-            self._client.store().refresh_registry()  # type: ignore[no-untyped-call]  # Feast leaves it without types
-        except StoreError:
-            raise
+            self._store = self._store or FeatureStore(repo_path=str(self._repository.folder))
+            self._store.refresh_registry()  # type: ignore[no-untyped-call]  # Feast leaves it without types
+            return self._store.registry.proto()
         except Exception as error:  # registries are buckets or databases
             raise StoreError(f"can't read the registry: {error}") from error
 
@@ -123,21 +117,19 @@ class FeastRegistry:
         except Exception as error:  # a function may be of another Python, or import what is not here
             raise StoreError(f"can't read the registry: {error}") from error
 
-    def _view(self, view: FeatureView | StreamFeatureView, odd: dict[str, str]) -> ViewPlan | None:
-        """The plan of a view with all its features. If only Feast can read it: None, and the reason is in `odd`."""
+    def _view(self, view: FeatureView | StreamFeatureView) -> ViewPlan:
+        """The plan of a view with all its features. Raises Unsupported."""
         keys = []
         columns = view.spec.entity_columns
         if [*view.spec.entities[:1]] == [_NO_ENTITY] or not columns or columns[0].name == _NO_KEY:
-            odd[view.spec.name] = f"view {view.spec.name} has no join key"
-            return None
+            raise Unsupported(f"view {view.spec.name} has no join key")
         for column in columns:
             dtype = _KEY_TYPES.get(column.value_type)
             if dtype is None:
                 kind = ValueType.Enum.Name(column.value_type).lower()
-                odd[view.spec.name] = (
+                raise Unsupported(
                     f"join key {column.name} of {view.spec.name} has type {kind}, not text or integer"
                 )
-                return None
             keys.append(JoinKey(column.name, dtype, column.name))
         return ViewPlan(
             view.spec.name,

@@ -1,21 +1,16 @@
-"""What the service needs of feature_store.yaml, and Feast itself, opened only where something needs it."""
+"""What the service needs of feature_store.yaml."""
 
 from __future__ import annotations
 
-import logging
 import os.path
-import threading
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import yaml
 from pydantic import BaseModel, Field, ValidationError, field_validator
 
 from services.features.stores.online_store import StoreError
-
-if TYPE_CHECKING:
-    from feast import FeatureStore
 
 
 class RegistrySettings(BaseModel):
@@ -48,7 +43,6 @@ class Repository(BaseModel):
 
     @property
     def online_type(self) -> str:
-        """The kind of online store."""
         return str(self.online.get("type", "sqlite"))
 
     @property
@@ -74,38 +68,3 @@ def read_repository(folder: Path) -> Repository:
         return Repository.model_validate({**found, "folder": folder})
     except ValidationError as error:
         raise StoreError(f"can't open the feature store: {path}: {error}") from error
-
-
-class FeastClient:
-    """Feast's own FeatureStore of a repository, opened at the first need."""
-
-    def __init__(self, repository: Repository, timeout_s: float) -> None:
-        """`timeout_s`: limit of its attempts to reach a Redis."""
-        self._repository = repository
-        self._timeout_s = timeout_s
-        self._store: FeatureStore | None = None
-        self._opening = threading.Lock()
-
-    def store(self) -> FeatureStore:
-        """Imports Feast at the first call: blocks for seconds. Raises StoreError."""
-        with self._opening:
-            if self._store is None:
-                self._store = self._opened()
-            return self._store
-
-    def _opened(self) -> FeatureStore:
-        from feast import FeatureStore
-
-        # Hides Feast's warnings about its own deprecations.
-        logging.getLogger("feast").setLevel(logging.ERROR)
-        try:
-            store = FeatureStore(repo_path=str(self._repository.folder))
-            if self._repository.online_type == "redis":
-                # Feast's own client would retry for 8 to 10 s.
-                limits = (
-                    f",socket_timeout={self._timeout_s},socket_connect_timeout={self._timeout_s},retry=null"
-                )
-                store.config.online_store.connection_string += limits
-        except Exception as error:  # a wrong yaml raises anything
-            raise StoreError(f"can't open the feature store: {error}") from error
-        return store

@@ -95,7 +95,6 @@ class ViewResult:
         return values
 
     def by_feature(self) -> Sequence[Sequence[bytes]]:
-        """Per feature, the values of all rows."""
         return list(zip(*self.values(), strict=True)) or [()] * len(self.view.features)
 
     def floats(self) -> Array | None:

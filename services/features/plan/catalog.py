@@ -3,27 +3,30 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 from services.features.plan.plan import ServicePlan
-from services.features.stores.online_store import Registry, StoreError
+from services.features.stores.online_store import StoreError
 
 if TYPE_CHECKING:
     from structlog.typing import FilteringBoundLogger
 
 
 class Catalog:
-    """The plans of a registry. They are replaced all at once; if the registry can't be read, the last plans stay in use."""
+    """The plans of a registry. They are replaced all at once; if it can't be read, the last plans stay in use.
+
+    `plans`: reads the registry; it blocks, and raises StoreError.
+    """
 
     def __init__(
         self,
-        registry: Registry,
+        plans: Callable[[], Mapping[str, ServicePlan]],
         threads: ThreadPoolExecutor,
         log: FilteringBoundLogger,
     ) -> None:
-        self._registry = registry
+        self._read_plans = plans
         self._threads = threads
         self._log = log
         # By the name of the feature service.
@@ -32,15 +35,14 @@ class Catalog:
     async def load(self) -> None:
         """Reads the registry. Raises StoreError."""
         loop = asyncio.get_running_loop()
-        plans = await loop.run_in_executor(self._threads, self._registry.plans)
+        plans = await loop.run_in_executor(self._threads, self._read_plans)
         for name, plan in plans.items():
             known = self.plans.get(name)
             if known is None or known.revision != plan.revision:
                 self._log.info("feature service planned", feature_service=name, revision=plan.revision)
-                if plan.fallback:
-                    why = plan.fallback
+                if plan.unreadable:
                     self._log.warning(
-                        "a feature service is left to Feast, which is slow", feature_service=name, why=why
+                        "a feature service can't be read", feature_service=name, why=plan.unreadable
                     )
         self.plans = plans
 

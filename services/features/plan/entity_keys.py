@@ -101,7 +101,6 @@ def _parts(column: Column | None, key: JoinKey) -> Sequence[bytes | None]:
 
 
 def _is_read_as(given: DType, wanted: DType) -> bool:
-    """Whether both are integers."""
     return wanted is not DType.BYTES and given.numpy.kind in "iu"
 
 

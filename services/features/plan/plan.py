@@ -69,12 +69,10 @@ class ViewPlan:
 
     @cached_property
     def places(self) -> Mapping[str, int]:
-        """Name of each feature → its position in rows."""
         return {feature.name: i for i, feature in enumerate(self.features)}
 
     @cached_property
     def packers(self) -> tuple[Packer, ...]:
-        """The packer of each feature's column."""
         return tuple(packer(feature.field) for feature in self.features)
 
     @cached_property
@@ -91,7 +89,6 @@ class ViewPlan:
 
     @cached_property
     def key_prefix(self) -> bytes:
-        """The first bytes of its entities' stored keys."""
         return prefix([key.stored for key in self.keys])
 
     @cached_property
@@ -101,7 +98,6 @@ class ViewPlan:
 
     @cached_property
     def nulls(self) -> tuple[bytes, ...]:
-        """The values of an entity that has no values."""
         return (b"",) * len(self.features)
 
 
@@ -144,9 +140,8 @@ class ServicePlan:
     """What a feature service reads and returns.
 
     `keys`: all join keys of its views. `shown`: per view, how many of its first features are returned; the others are only
-    inputs of `on_demand`. −1: nothing of the view is returned, not even its age. `fallback`: why only Feast itself can read
-    this service; "" if it is read directly. `fallback_inputs`: the request columns that Feast then gets. `rules`: by view, how
-    old its values may be for a caller.
+    inputs of `on_demand`. −1: nothing of the view is returned, not even its age. `unreadable`: why the service can't be read;
+    "" if it can. `rules`: by view, how old its values may be for a caller.
     """
 
     name: str
@@ -155,8 +150,7 @@ class ServicePlan:
     shown: tuple[int, ...]
     on_demand: tuple[OnDemandPart, ...]
     revision: str
-    fallback: str = ""
-    fallback_inputs: tuple[Feature, ...] = ()
+    unreadable: str = ""
     rules: Mapping[str, FreshnessRule] = field(default_factory=dict)
 
     @cached_property
@@ -214,4 +208,4 @@ class ServicePlan:
 
 
 class Unsupported(Exception):  # noqa: N818 - a finding about a feature service, not a failure
-    """These features can't be read directly; the text says why."""
+    """These features can't be read; the text says why."""

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NamedTuple, Protocol, TypeAlias
+from collections.abc import Callable, Sequence
+from typing import NamedTuple, Protocol, TypeAlias
 
-from services.features.plan.plan import ServicePlan, ViewPlan
+from services.features.plan.plan import ViewPlan
 
 # A plain tuple, the fastest object to create: each row of a batch needs several.
 StoredRow: TypeAlias = tuple[float, tuple[bytes, ...]]
@@ -51,22 +51,4 @@ class OnlineStore(Protocol):
 
     async def close(self) -> None:
         """Closes its connections."""
-        ...
-
-
-class FeastFallback(Protocol):
-    """Feast's own way of reading; see feast_fallback.py."""
-
-    async def read(
-        self, plan: ServicePlan, given: Mapping[str, list[Any]], rows: int, timeout_s: float
-    ) -> Sequence[Rows]:
-        """Per view, a row for each row of the request. Raises StoreError."""
-        ...
-
-
-class Registry(Protocol):
-    """The feature services that exist."""
-
-    def plans(self) -> Mapping[str, ServicePlan]:
-        """Reads the registry again. Blocks. Raises StoreError."""
         ...

@@ -16,7 +16,6 @@ from typing import Any
 from headrace.state.redis_address import ManyServers
 from services.features.feast.layout import redis_nodes
 from services.features.feast.repository import Repository
-from services.features.plan.plan import Unsupported
 from services.features.stores.answers import answered
 from services.features.stores.online_store import KeyQuery, OnlineStore, Rows, StoreError, StoreTimeoutError
 from services.features.stores.redis_client import RedisClientStore
@@ -42,7 +41,7 @@ def open_store(repository: Repository, _threads: ThreadPoolExecutor, timeout_s: 
     kind = online.get("redis_type", "redis")
     if kind == "redis":
         if odd := sorted(set(options) - _PLAIN - _TLS - _NOT_NEEDED):
-            raise Unsupported(f"its connection string has {', '.join(odd)}, which only redis-py knows")
+            raise StoreError(f"its connection string has {', '.join(odd)}; leave them out")
         return RedisStore(*places[0], options, layout)
     master = str(online.get("sentinel_master", "mymaster")) if kind == "redis_sentinel" else ""
     # Sentinels get what is left of the options: they have no account and no database of the servers.
@@ -67,7 +66,6 @@ class RedisStore:
         self._tracked = False
 
     def watch(self, changed: Callable[[bytes], None]) -> None:
-        """See online_store.OnlineStore."""
         self._tell = changed
 
     def epoch(self) -> int:
@@ -75,7 +73,6 @@ class RedisStore:
         return self._epochs if self._tracked and self._wire is not None and not self._wire.closed else -1
 
     async def read(self, asks: Sequence[KeyQuery], timeout_s: float) -> Sequence[Rows]:
-        """See online_store.OnlineStore."""
         commands, count = self._layout.commands(asks)
         wire = self._wire
         try:
@@ -101,7 +98,6 @@ class RedisStore:
             raise
 
     async def close(self) -> None:
-        """See online_store.OnlineStore."""
         if self._connecting is not None:
             self._connecting.cancel()
             with suppress(asyncio.CancelledError, StoreError, OSError):

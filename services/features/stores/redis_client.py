@@ -34,11 +34,9 @@ class RedisClientStore:
         """See online_store.OnlineStore."""
 
     def epoch(self) -> int:
-        """See online_store.OnlineStore."""
         return -1
 
     async def read(self, asks: Sequence[KeyQuery], timeout_s: float) -> Sequence[Rows]:
-        """See online_store.OnlineStore."""
         if not self._clients:
             client, others = client_of(self._many, self._options)
             self._clients = (client, *others)
@@ -54,7 +52,6 @@ class RedisClientStore:
         return self._layout.rows(asks, replies)
 
     async def close(self) -> None:
-        """See online_store.OnlineStore."""
         clients, self._clients = self._clients, ()
         for client in clients:
             await client.aclose()

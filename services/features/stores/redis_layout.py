@@ -33,11 +33,9 @@ class RedisLayout:
         self._times: dict[bytes, float] = {}
 
     def key(self, entity_key: bytes) -> bytes:
-        """The Redis key of an entity's hash."""
         return entity_key + self._project
 
     def entity_key(self, key: bytes) -> bytes:
-        """The entity key of a Redis key."""
         return key[: -len(self._project)]
 
     def fields(self, view: ViewPlan) -> list[bytes]:

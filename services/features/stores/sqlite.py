@@ -36,7 +36,6 @@ Found = list[tuple[int, bytes, str, bytes, int]]
 
 
 def open_store(repository: Repository, threads: ThreadPoolExecutor, _timeout_s: float) -> OnlineStore:
-    """See registry.Open."""
     return SqliteStore(sqlite_path(repository), repository.project, threads)
 
 
@@ -65,7 +64,6 @@ class SqliteStore:
         self._texts: dict[tuple[tuple[str, int], ...], str] = {}
 
     async def read(self, asks: Sequence[KeyQuery], timeout_s: float) -> Sequence[Rows]:
-        """See online_store.OnlineStore."""
         began = self._clock()
         if began >= self._wary_until and sum([len(ask.keys) for ask in asks]) <= _INLINE_KEYS:
             try:

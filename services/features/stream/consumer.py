@@ -3,19 +3,23 @@
 An event is an entry with two fields: `view` (a feature view or a push source) and `row` (a JSON object with join keys,
 features and event time). Events are acknowledged after they are written. So after a crash an event may be written twice,
 which changes nothing. An event that no retry can write goes to the stream `<stream>:rejected`, with the reason.
+
+Imports Feast, which takes seconds.
 """
 
 from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from redis import asyncio as redis
 from redis.exceptions import ResponseError
 
+from headrace.featurestore.writer import WriteError, open_store, push
 from headrace.state.redis import connecting
 from services.features.config import Stream
 
@@ -32,27 +36,24 @@ _SOCKET_S = 2.0
 _ABANDONED_MS = 60_000
 
 
-class RefusedError(Exception):
-    """These rows can't be written, and a retry would not help; the text says why."""
-
-
 class StreamConsumer:
-    """One member of a consumer group. `write`: blocks, returns (written, older), raises RefusedError or other exceptions."""
+    """One member of a consumer group. It has its own FeatureStore, because Feast's is not safe to use from two threads."""
 
     def __init__(
         self,
         stream: Stream,
-        write: Callable[[str, Sequence[Row]], tuple[int, int]],
+        repo: Path,
         threads: ThreadPoolExecutor,
         metrics: FeaturesMetrics,
         log: FilteringBoundLogger,
     ) -> None:
+        """Raises WriteError if `repo` is no feature repository."""
+        self._store = open_store(repo)
         self._url = stream.url
         self._stream = stream.name
         self._group = stream.group
         self._member = stream.member
         self._batch = stream.batch
-        self._write = write
         self._threads = threads
         self._metrics = metrics
         self._log = log
@@ -115,8 +116,8 @@ class StreamConsumer:
         loop = asyncio.get_running_loop()
         rows = [row for _, row in events]
         try:
-            written, older = await loop.run_in_executor(self._threads, self._write, view, rows)
-        except RefusedError as error:
+            pushed = await loop.run_in_executor(self._threads, push, self._store, view, rows)
+        except WriteError as error:
             if len(events) == 1:
                 await self._reject(
                     events[0][0], {b"view": view.encode(), b"row": json.dumps(rows[0]).encode()}, str(error)
@@ -126,8 +127,8 @@ class StreamConsumer:
             for event in events:
                 await self._write_events(view, [event])
             return
-        self._metrics.consumed("written", written)
-        self._metrics.consumed("older", older)
+        self._metrics.consumed("written", pushed.written)
+        self._metrics.consumed("older", pushed.older)
         await self._client.xack(self._stream, self._group, *[number for number, _ in events])
 
     async def _reject(self, number: bytes, fields: Mapping[bytes, bytes] | None, why: str) -> None:

@@ -13,7 +13,6 @@ from datetime import UTC, datetime
 from hashlib import blake2b
 from itertools import pairwise
 from pathlib import Path
-from typing import Protocol
 
 from headrace.columns import Batch, Column, Ragged
 from headrace.hop.limiters import TENANT_QUERIES
@@ -21,6 +20,7 @@ from headrace.pipeline import Pipeline
 from headrace.state.queries import QueryTable, file_of, files_of, remove_others, slots_for
 from services.ingress.admission.quotas import QuotaFault
 from services.ingress.admission.row_key import RowKey
+from services.ingress.auth.authenticator import SecurityEvent
 from services.ingress.request_context import RequestContext
 from services.ingress.sharing.queries import MergedQueries, TableShare
 
@@ -32,12 +32,6 @@ _RETRY_S = 10.0
 _MOST_PIPELINES = 1_000
 # By then the door has asked for a further part of what is left of the budget.
 _RETRY_SHARE_S = 0.2
-
-
-class Tell(Protocol):
-    """Receives a security event: (kind, context, details)."""
-
-    def __call__(self, kind: str, context: RequestContext, details: Mapping[str, str]) -> None: ...
 
 
 @dataclass(slots=True)
@@ -61,7 +55,7 @@ class ExtractionGuard:
         folder: Path | None,
         key: RowKey,
         wall: Callable[[], float],
-        tell: Tell,
+        tell: SecurityEvent,
         complain: Callable[[OSError], None],
         merged: MergedQueries | None = None,
     ) -> None:

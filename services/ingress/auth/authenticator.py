@@ -72,23 +72,17 @@ class Authenticator:
             raise self._refused(context, "missing_credential")
         if len(secret) > _MAX_CREDENTIAL_BYTES:
             raise self._refused(context, "oversized_credential")
-        found = self._of_key(secret)
-        if found is None and self._tokens is not None and secret.count(b".") == 2:
-            found = self._tokens.verify(secret)
-            if found is None:
-                raise self._refused(context, "bad_token")
-        if found is None:
-            named = _KEY_ID.match(secret)
-            # The id is no secret, and says whose key it was, or who is tried.
-            raise self._refused(context, "unknown_key", **({"key": named[1].decode()} if named else {}))
-        return found
-
-    def _of_key(self, secret: bytes) -> Credential | None:
-        found = None if self._directory is None else self._directory.keys.get(key_digest(secret))
-        if found is not None:
+        if (found := self._directory.keys.get(key_digest(secret))) is not None:
             # As many as there are keys: what is no key is not kept.
             self._known[secret] = found
-        return found
+            return found
+        if self._tokens is not None and secret.count(b".") == 2:
+            if (found := self._tokens.verify(secret)) is None:
+                raise self._refused(context, "bad_token")
+            return found
+        named = _KEY_ID.match(secret)
+        # The id is no secret, and says whose key it was, or who is tried.
+        raise self._refused(context, "unknown_key", **({"key": named[1].decode()} if named else {}))
 
     def _refused(self, context: RequestContext, kind: str, **details: str) -> Fault:
         self._on_event(kind, context, details)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 from headrace.access.records import KEY, TENANT, key_of, tenant_of
 from headrace.access.specs import KeySpec, digest_of, narrowed
@@ -13,7 +14,6 @@ from headrace.resources.apply import View
 from headrace.resources.follower import Follower
 from headrace.resources.snapshot import Key, Resource
 from services.ingress.documents.catalog import Credential, Tenant
-from services.ingress.ports import Log
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +103,7 @@ class LiveDirectory:
     """The directory now; None: nothing is known yet, so that nobody can be let in or refused. `broken`: told 1 while a tenant or
     key can't be used as it is at control, 0 otherwise."""
 
-    def __init__(self, log: Log, broken: Callable[[float], None]) -> None:
+    def __init__(self, log: Any, broken: Callable[[float], None]) -> None:
         self.directory: Directory | None = None
         self._broken = broken
         self._builder = DirectoryBuilder(

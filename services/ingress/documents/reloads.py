@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterable, Mapping
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 from prometheus_client import CollectorRegistry, Gauge
 
@@ -11,7 +11,6 @@ from headrace.hop.errors import Fault
 from headrace.pipeline import Pipeline
 from headrace.resources.releases import Quarantined, ReleaseCatalog, Reload
 from services.ingress.documents.catalog import Catalog
-from services.ingress.ports import Log
 
 _MAX_QUARANTINED = 100
 
@@ -47,7 +46,7 @@ class DocumentReloads:
         self,
         documents: ReleaseCatalog,
         catalog: Catalog,
-        log: Log,
+        log: Any,
         metrics: DocumentMetrics,
         serving: Serving,
     ) -> None:

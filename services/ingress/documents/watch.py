@@ -4,16 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from services.ingress.ports import Log
+from typing import Any
 
 
 class PeriodicTasks:
     """Runs coroutine functions again and again; a failure is logged, and the next round tries again."""
 
-    def __init__(self, log: Log, sleep: Callable[[float], Awaitable[None]]) -> None:
+    def __init__(self, log: Any, sleep: Callable[[float], Awaitable[None]]) -> None:
         self._log = log
         self._sleep = sleep
         self._tasks: list[asyncio.Task[None]] = []

@@ -19,7 +19,6 @@ from headrace.state.certificates import bundle_end, pair_end
 from services.ingress.config import Http
 
 if TYPE_CHECKING:
-    from services.ingress.ports import Log
     from services.ingress.reporting.metrics import Metrics
 
 _SECRET = "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.Secret"  # noqa: S105 - the name of a type
@@ -125,7 +124,7 @@ class CertificateReloads:
     """
 
     def __init__(
-        self, secret: Secret, run_dir: Path, log: Log, metrics: Metrics, wall: Callable[[], float]
+        self, secret: Secret, run_dir: Path, log: Any, metrics: Metrics, wall: Callable[[], float]
     ) -> None:
         self._secret = secret
         self._run_dir = run_dir

@@ -24,9 +24,6 @@ APPLICATION = "services.ingress.asgi:app"
 SETTINGS_VARIABLE = "HEADRACE_INGRESS_SETTINGS"
 _FILE_LOG = "type.googleapis.com/envoy.extensions.access_loggers.file.v3.FileAccessLog"
 _HEALTH_CHECK = "type.googleapis.com/envoy.extensions.filters.http.health_check.v3.HealthCheck"
-_MOST_HEADER_KB = 8192
-# Envoy resets the stream if there are too many headers. Up to this many times the limit, the application answers instead.
-_MORE_HEADERS = 3
 # Feast and a model of moderate size need less than this.
 _HEAP_BYTES_PER_SERVICE = 512 * 1024 * 1024
 _DYNAMIC_MODULE = "type.googleapis.com/envoy.extensions.filters.http.dynamic_modules"
@@ -127,23 +124,11 @@ def _values(settings: IngressSettings) -> dict[str, object]:
         "tls_port": tls_port,
         "certificate_name": certificates.NAME,
         "certificate_file": certificates.secret_file(settings.run_dir, certificates.NAME),
-        "max_heap_bytes": _max_heap_bytes(settings),
+        # Python's memory counts too: services that run in this process need additional memory.
+        "max_heap_bytes": limits.max_heap_bytes + len(settings.together) * _HEAP_BYTES_PER_SERVICE,
         "max_connections": limits.max_connections,
-        "max_streams": limits.max_streams_per_connection,
-        "max_headers": limits.max_headers * _MORE_HEADERS,
-        "max_header_kb": min(limits.max_header_kb * _MORE_HEADERS, _MOST_HEADER_KB),
-        "idle_s": f"{limits.idle_s:.3f}",
         "stream_idle_s": f"{limits.stream_idle_s:.3f}",
-        # The application reads a body in pieces, so the window bounds the memory of one connection.
-        "connection_buffer_bytes": 1024 * 1024,
-        "use_remote_address": "true",
     }
-
-
-def _max_heap_bytes(settings: IngressSettings) -> int:
-    """Python's memory counts too: services that run in this process need additional memory."""
-    own = settings.limits.max_heap_bytes
-    return own + len(settings.together) * _HEAP_BYTES_PER_SERVICE
 
 
 def _application() -> list[dict[str, Any]]:

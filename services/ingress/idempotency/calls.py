@@ -11,7 +11,7 @@ import asyncio
 import json
 import secrets
 from collections.abc import Awaitable, Callable
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from google.protobuf.message import DecodeError, Message
 
@@ -26,7 +26,6 @@ from services.ingress.idempotency.outcome import (
     read_key,
 )
 from services.ingress.idempotency.store import Call, Claim, KeyStore, State, StoreUnreachableError
-from services.ingress.ports import Log
 from services.ingress.request_context import RequestContext
 
 M = TypeVar("M", bound=Message)
@@ -70,7 +69,7 @@ _UNREADABLE = _refusal(
 class IdempotentCalls:
     """`clock`: monotonic seconds. `lease_s`: of the store; it is renewed three times as often."""
 
-    def __init__(self, store: KeyStore, log: Log, lease_s: float, clock: Callable[[], float]) -> None:
+    def __init__(self, store: KeyStore, log: Any, lease_s: float, clock: Callable[[], float]) -> None:
         self._store = store
         self._log = log
         self._renew_s = lease_s / 3

@@ -59,7 +59,12 @@ class ModelRepository:
         _check_repository(request.repository_name)
         model, version = _named(request.model_name)
         for name in request.parameters:
-            raise _not_brought_along(name)
+            # Triton takes configurations and files here.
+            said = (
+                f"parameter {name[:80]!r} is not taken: a model is loaded as it was published and signed; "
+                "publish another version with `headrace models add`"
+            )
+            raise invalid(Reason.REASON_NOT_ALLOWED, said, parameter=name[:80])
         self._check_reach()
         await self._operations.load(model, version, who, context.deadline_within(_LOAD_S))
         return pb.RepositoryModelLoadResponse()
@@ -98,12 +103,3 @@ def _check_repository(name: str) -> None:
     if name:
         said = f"there is one model repository and it has no name; leave out {name[:80]!r}"
         raise invalid(Reason.REASON_MALFORMED_REQUEST, said, field="repository_name", value=name[:80])
-
-
-def _not_brought_along(parameter: str) -> Fault:
-    """Triton accepts configurations and files in this call. Here models are signed and are added with `headrace models add`."""
-    said = (
-        f"parameter {parameter[:80]!r} is not taken: a model is loaded as it was published and signed; "
-        "publish another version with `headrace models add`"
-    )
-    return invalid(Reason.REASON_NOT_ALLOWED, said, parameter=parameter[:80])

@@ -14,7 +14,6 @@ from headrace.releases.changes import Basis, Documents, KnownModels, checked, di
 from headrace.releases.changes.differences import Difference
 from headrace.releases.faults import refused
 from services.ingress.clients import HopModelOperations
-from services.ingress.ports import Log
 
 T = TypeVar("T")
 # Who sets no deadline waits no longer than that.
@@ -64,7 +63,7 @@ class Desk:
     """`store` None: there are no releases here. `clock`: monotonic seconds. All methods raise Fault."""
 
     def __init__(
-        self, store: ReleaseStore | None, models: HopModelOperations, log: Log, clock: Callable[[], float]
+        self, store: ReleaseStore | None, models: HopModelOperations, log: Any, clock: Callable[[], float]
     ) -> None:
         self._store = store
         self._models = models
@@ -83,7 +82,11 @@ class Desk:
             return await asyncio.wait_for(asyncio.shield(work), left)
         except TimeoutError:
             work.add_done_callback(_forget)
-            raise _late(pipeline) from None
+            message = "the time is over; a change may have been made nevertheless: look before trying again"
+            about = {"pipeline": pipeline}
+            raise Fault(
+                Code.DEADLINE_EXCEEDED, Reason.REASON_DEADLINE_PASSED, message, metadata=about
+            ) from None
 
     async def change(self, wish: Wish, how: How, deadline: float) -> Outcome:
         """Makes the change that `how` describes, or says what it would change."""
@@ -119,7 +122,9 @@ class Desk:
             raise refused(error) from None
         except OSError as error:
             self._log.error("the store of releases can't be reached", error=str(error))
-            raise _unreachable() from None
+            # Where it is, and why, is in the log alone.
+            message = "the store of releases can't be reached; nothing was changed, as far as can be known; look, then try again"
+            raise Fault(Code.UNAVAILABLE, Reason.REASON_RELEASES_UNAVAILABLE, message) from None
 
 
 def _change(store: ReleaseStore, wish: Wish, how: How, known: KnownModels | None) -> Outcome:
@@ -142,20 +147,6 @@ def _forget(work: asyncio.Future[Any]) -> None:
     # Its caller has gone: an exception that nobody asks for would be reported as a bug.
     if not work.cancelled():
         work.exception()
-
-
-def _unreachable() -> Fault:
-    """The store can't be reached. Where it is, and why, is in the log."""
-    message = "the store of releases can't be reached; nothing was changed, as far as can be known; look, then try again"
-    return Fault(Code.UNAVAILABLE, Reason.REASON_RELEASES_UNAVAILABLE, message)
-
-
-def _late(pipeline: str) -> Fault:
-    """The time is over while a thread works on it."""
-    message = "the time is over; a change may have been made nevertheless: look before trying again"
-    return Fault(
-        Code.DEADLINE_EXCEEDED, Reason.REASON_DEADLINE_PASSED, message, metadata={"pipeline": pipeline}
-    )
 
 
 def _no_store() -> Fault:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import TypeAlias
 
 from prometheus_client import CollectorRegistry, Gauge
@@ -39,11 +40,11 @@ class Metrics:
     """Instruments in one registry."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
-        self._requests = Counter(
+        counter, gauge = partial(Counter, registry=registry), partial(Gauge, registry=registry)
+        self._requests = counter(
             "headrace_ingress_requests_total",
             "Requests by how they ended. fault: none, caller (their doing) or ours (counts against availability).",
             ["pipeline", "tenant", "code", "fault"],
-            registry=registry,
         )
         self._seconds = Histogram(
             "headrace_request_seconds",
@@ -54,52 +55,41 @@ class Metrics:
             registry=registry,
         )
         self._objectives = ObjectiveCounts(registry)
-        self._rows = Counter("headrace_ingress_rows_total", "Rows answered.", ["pipeline"], registry=registry)
-        self.in_flight = Gauge(
-            "headrace_ingress_in_flight", "Requests that are being served.", registry=registry
-        )
-        self.limit = Gauge(
-            "headrace_ingress_limit", "Inferences that may be on their way at once, now.", registry=registry
-        )
-        self.tenants_broken = Gauge(
+        self._rows = counter("headrace_ingress_rows_total", "Rows answered.", ["pipeline"])
+        self.in_flight = gauge("headrace_ingress_in_flight", "Requests that are being served.")
+        self.limit = gauge("headrace_ingress_limit", "Inferences that may be on their way at once, now.")
+        self.tenants_broken = gauge(
             "headrace_ingress_tenants_broken",
             "1 while a tenant or key can't be used as control has it and the last good one is in force.",
-            registry=registry,
         )
-        self._shed = Counter(
+        self._shed = counter(
             "headrace_ingress_shed_total",
             "Requests among the refused that Envoy refused without asking the application; fault: as there.",
             ["tenant", "fault"],
-            registry=registry,
         )
-        self._refusals = Counter(
+        self._refusals = counter(
             "headrace_ingress_refusals_total",
             "Requests refused by a limiter, whichever service it is in; without those that Envoy refused by itself.",
             ["limiter"],
-            registry=registry,
         )
-        self._certificate_ends = Gauge(
+        self._certificate_ends = gauge(
             "headrace_ingress_certificate_end_seconds",
             "When the certificate that is served, or the last CA of clients, ends, in seconds since the epoch; 0: there is none.",
             ["secret"],
-            registry=registry,
         )
-        self._certificate_refused = Gauge(
+        self._certificate_refused = gauge(
             "headrace_ingress_certificate_refused",
             "1 while the files of the certificate, or of the clients' CA, are unusable and the last good ones are in use.",
             ["secret"],
-            registry=registry,
         )
-        self._events = Counter(
+        self._events = counter(
             "headrace_ingress_security_events_total",
             "Refused credentials, forbidden requests, and what else the security log tells of.",
             ["kind"],
-            registry=registry,
         )
-        self.security_failing = Gauge(
+        self.security_failing = gauge(
             "headrace_ingress_security_log_failing",
             "1 while the file of security events can't be written, else 0.",
-            registry=registry,
         )
         # Looking up a child by its labels costs more than counting, so children are cached. There are few of them.
         self._children: dict[tuple[str, str, Code, bool, bool], _Children] = {}

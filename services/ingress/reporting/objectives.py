@@ -20,8 +20,6 @@ from headrace.slo import LATENCY, Slo, slos
 class Counted:
     """What is counted of one objective; goes on with the counts `before`."""
 
-    __slots__ = ("bad", "is_latency", "requests", "slo", "slow_s")
-
     def __init__(self, slo: Slo, before: Counted | None) -> None:
         self.slo = slo
         self.is_latency = slo.objective == LATENCY

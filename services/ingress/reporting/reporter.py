@@ -15,7 +15,6 @@ from headrace.hop.errors import Code, Reason, reason_name
 from headrace.hop.resilience.limiter import TokenBucket
 from services.ingress.admission.quota_abuse import QuotaAbuse
 from services.ingress.inference import InferenceResult, InferenceShare
-from services.ingress.ports import Log
 from services.ingress.reporting import traces as tracing
 from services.ingress.reporting.metrics import Metrics, Shed, is_ours
 from services.ingress.reporting.security_log import SecurityLog
@@ -123,7 +122,7 @@ class Reporter:
 
     def __init__(
         self,
-        log: Log,
+        log: Any,
         metrics: Metrics,
         statistics: Statistics,
         exporters: list[Exporter],

@@ -17,17 +17,18 @@ from services.ingress.request_context import RequestContext
 class SecurityLog:
     """Takes events on the event loop and writes them in a thread. `wall`: seconds since the epoch.
 
-    `path` None: there is no file, and nothing is written. `complain` is called with the error when writing fails, and with
-    None when writing works again.
+    A file of `max_bytes` is renamed to FILE.1, and `kept` renamed files are kept. Control deletes them earlier, and records it; a
+    file that goes without that is missing in the audit. `path` None: there is no file, and nothing is written. `complain` is
+    called with the error when writing fails, and with None when writing works again.
     """
 
     def __init__(
         self,
         path: Path | None,
-        max_bytes: int,
-        kept: int,
         wall: Callable[[], float],
         complain: Callable[[BaseException | None], None],
+        max_bytes: int = 64 * 1024 * 1024,
+        kept: int = 32,
     ) -> None:
         self._path = path
         self._max_bytes = max_bytes

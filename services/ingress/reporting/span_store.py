@@ -16,10 +16,11 @@ class SpanStore:
     `write` blocks: call it from a thread. Several processes may write.
     """
 
-    def __init__(self, folder: Path, segment_bytes: int, segments: int) -> None:
+    def __init__(self, folder: Path, segment_bytes: int = 8 * 1024 * 1024, old: int = 3) -> None:
+        """`old`: files besides the one that is written."""
         self._file = folder / traces.FILE
         self._segment_bytes = segment_bytes
-        self._old = segments - 1
+        self._old = old
 
     def write(self, found: Sequence[Mapping[str, Any]]) -> None:
         """Appends one line per trace. Raises OSError: none was written."""

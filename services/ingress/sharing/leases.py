@@ -8,13 +8,13 @@ from __future__ import annotations
 import secrets
 from collections.abc import Callable, Iterable
 from collections.abc import Set as AbstractSet
+from typing import Any
 
 from headrace.access.specs import QuotaSpec
 from headrace.hop.config import ConfigError
 from headrace.state.redis import RedisCalls, RedisDownError
 from services.ingress.admission.row_key import RowKey
 from services.ingress.config import Sharing
-from services.ingress.ports import Log
 from services.ingress.sharing.books import Books, BusyError, FormatError, said
 from services.ingress.sharing.division import Grant, Use
 from services.ingress.sharing.lease import Lease
@@ -34,7 +34,7 @@ _PAUSE_S = 0.2
 class LeaseSource:
     """A `Source`. `clock`: monotonic seconds."""
 
-    def __init__(self, books: Books, clock: Callable[[], float], metrics: ShareMetrics, log: Log) -> None:
+    def __init__(self, books: Books, clock: Callable[[], float], metrics: ShareMetrics, log: Any) -> None:
         self.doors = 1
         self.queries = MergedQueries(books, clock, lambda: self.doors, lambda: self.disconnected, log)
         self._books = books
@@ -142,7 +142,7 @@ class LeaseSource:
 
 
 def lease_source(
-    settings: Sharing, row_key: RowKey, clock: Callable[[], float], metrics: ShareMetrics, log: Log
+    settings: Sharing, row_key: RowKey, clock: Callable[[], float], metrics: ShareMetrics, log: Any
 ) -> LeaseSource:
     """`clock`: monotonic seconds. Raises ConfigError if the address can't be read."""
     try:

@@ -15,9 +15,9 @@ from collections.abc import Callable
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from headrace.access.specs import QuotaSpec
-from services.ingress.ports import Log
 from services.ingress.sharing.share import Buckets
 
 # A record: the tenant's name, then numbers of eight bytes: rows and bytes taken since the process began, the most that one
@@ -80,8 +80,6 @@ class _PeerRecord:
 class MachineShare:
     """A `Share`: one tenant's record in this process, and its records in the others."""
 
-    __slots__ = ("_at", "_buckets", "_numbers", "peers")
-
     def __init__(self, numbers: memoryview[float], at: int, buckets: Buckets) -> None:
         self._numbers, self._at = numbers, at
         self._buckets = buckets
@@ -134,7 +132,7 @@ class MachineShare:
 class MachineSource:
     """A `Source`: the files of all processes in `folder`, as soon as that can be used. `clock`: monotonic seconds."""
 
-    def __init__(self, folder: Path, clock: Callable[[], float], log: Log) -> None:
+    def __init__(self, folder: Path, clock: Callable[[], float], log: Any) -> None:
         self._folder = folder
         self._clock = clock
         self._log = log

@@ -9,10 +9,10 @@ import math
 from collections.abc import Callable, Collection
 from collections.abc import Set as AbstractSet
 from itertools import islice
+from typing import Any
 
 from headrace.state.queries import QueryTable
 from headrace.state.redis import RedisDownError
-from services.ingress.ports import Log
 from services.ingress.sharing.books import ROWS_KEPT_MS, Books, BusyError, RefusedError, Rows, Table
 from services.ingress.sharing.division import LEASE_MS
 
@@ -130,7 +130,7 @@ class MergedQueries:
         clock: Callable[[], float],
         doors: Callable[[], int],
         disconnected: Callable[[], bool],
-        log: Log,
+        log: Any,
     ) -> None:
         self._books = books
         self._clock = clock

@@ -18,14 +18,6 @@ class _Entry(Generic[V]):
     stored: float
 
 
-@dataclass(slots=True)
-class Evictions:
-    """How many entries went, and why."""
-
-    space: int = 0
-    age: int = 0
-
-
 class Entries(Generic[V]):
     """The least recently used go first. `now`: seconds of one monotonic clock, which the caller reads."""
 
@@ -33,7 +25,6 @@ class Entries(Generic[V]):
         """`ttl_s`: up to this age an entry is fresh; `kept_s` ≥ `ttl_s`: up to this age it is there."""
         self._entries: OrderedDict[bytes, _Entry[V]] = OrderedDict()
         self.bytes = 0
-        self.evicted = Evictions()
         self._ttl_s, self._kept_s, self._max_bytes = ttl_s, kept_s, max_bytes
 
     def limit(self, ttl_s: float, kept_s: float, max_bytes: int) -> None:
@@ -57,7 +48,6 @@ class Entries(Generic[V]):
         self._drop(key)
         size += len(key) + ENTRY_BYTES
         if size > self._max_bytes:
-            self.evicted.space += 1
             return
         self._entries[key] = _Entry(value, size, stored)
         self.bytes += size
@@ -75,7 +65,6 @@ class Entries(Generic[V]):
         age = now - entry.stored
         if age > self._kept_s:
             self._drop(key)
-            self.evicted.age += 1
             return None
         if age > limit_s:
             return None
@@ -91,4 +80,3 @@ class Entries(Generic[V]):
         while self.bytes > self._max_bytes:
             _, entry = self._entries.popitem(last=False)
             self.bytes -= entry.size
-            self.evicted.space += 1

@@ -19,12 +19,6 @@ class CacheMetrics:
             "Rows of pipelines with a cache, by what answered them.",
             ["pipeline", "outcome"],
         )
-        self._evictions = counter(
-            "headrace_router_cache_evictions",
-            "Kept answers that went for lack of space, or were found too old.",
-            ["pipeline", "cause"],
-        )
-        self._bytes = gauge("headrace_router_cache_bytes", "Memory of the kept answers.", ["pipeline"])
         self._unpinned = gauge(
             "headrace_router_cache_unpinned",
             "1 for a pipeline with the key `cache` whose answers are not kept: a model stage has no version.",
@@ -39,14 +33,6 @@ class CacheMetrics:
         """`count` rows were answered by a kept answer (`hit`), by one that another row was just computing (`shared`), by the
         models (`miss`), by a kept one in place of a failure (`stale`), or may not be kept (`bypass`)."""
         self._rows.labels(pipeline, outcome).inc(count)
-
-    def evicted(self, pipeline: str, space: int, age: int) -> None:
-        for cause, count in (("space", space), ("age", age)):
-            if count:
-                self._evictions.labels(pipeline, cause).inc(count)
-
-    def bytes(self, pipeline: str, size: int) -> None:
-        self._bytes.labels(pipeline).set(size)
 
     def unpinned(self, pipeline: str, wrong: bool) -> None:
         """Whether the pipeline asks for a cache and has none, as a stage runs whatever version was loaded last."""

@@ -24,7 +24,7 @@ from weakref import WeakValueDictionary
 from headrace.pipeline import CacheRule, Cut, ModelUse, Plan, cut
 from headrace.pipeline.stages.registry import kind_of
 from services.router.cache.clients import SharedAnswers
-from services.router.cache.entries import Entries, Evictions
+from services.router.cache.entries import Entries
 from services.router.cache.meter import CacheMetrics
 from services.router.cache.rows import Answer, Field
 from services.router.routes.route import Route
@@ -36,30 +36,6 @@ Flight: TypeAlias = "asyncio.Future[Answer | None]"
 """What a flight brings; None: nothing that may be kept, so who waits has to run itself."""
 
 
-class Flights:
-    """Answers that are being computed now. A row with the same key waits for the first one instead of running, too."""
-
-    def __init__(self) -> None:
-        self._flights: dict[bytes, Flight] = {}
-
-    def __len__(self) -> int:
-        return len(self._flights)
-
-    def of(self, key: bytes) -> Flight | None:
-        """The flight of this key; None: there is none."""
-        return self._flights.get(key)
-
-    def begin(self, key: bytes) -> None:
-        """A row with this key runs now. `end` must follow."""
-        self._flights[key] = asyncio.get_running_loop().create_future()
-
-    def end(self, key: bytes, answer: Answer | None) -> None:
-        """The row has its answer, or none. A flight that has ended already is left alone."""
-        flight = self._flights.pop(key, None)
-        if flight is not None and not flight.done():
-            flight.set_result(answer)
-
-
 class PipelineAnswers:
     """The answers of one pipeline, whichever revision and arm gave them: they share the memory that the document allows."""
 
@@ -68,10 +44,10 @@ class PipelineAnswers:
     ) -> None:
         self._pipeline = pipeline
         self._meter = meter
-        self._told = Evictions()
         self.rule = rule
         self.shared = shared
-        self.flights = Flights()
+        # Answers that are being computed now. A row with the same key waits for the first one instead of running, too.
+        self.flights: dict[bytes, Flight] = {}
         self._fields: tuple[Field, ...] = ()
         self.entries: Entries[Answer] = Entries(*_limits(rule))
 
@@ -86,16 +62,17 @@ class PipelineAnswers:
             self._fields = fields
         return self._fields
 
+    def land(self, key: bytes, answer: Answer | None) -> None:
+        """The row that runs has its answer, or none. A flight that has ended already is left alone."""
+        flight = self.flights.pop(key, None)
+        if flight is not None and not flight.done():
+            flight.set_result(answer)
+
     def count(self, outcomes: Mapping[str, int]) -> None:
-        """Counts rows by outcome, and what the entries tell since the last call."""
+        """Counts rows by outcome."""
         for outcome, rows in outcomes.items():
             if rows:
                 self._meter.rows(self._pipeline, outcome, rows)
-        seen, told = self.entries.evicted, self._told
-        if seen != told:
-            self._meter.evicted(self._pipeline, seen.space - told.space, seen.age - told.age)
-            self._told = replace(seen)
-        self._meter.bytes(self._pipeline, self.entries.bytes)
 
 
 def _limits(rule: CacheRule) -> tuple[float, float, int]:

@@ -67,7 +67,7 @@ class CachedRun:
         self.head.check_inputs()
         await self.head.run_stages()
         began = self.clock()
-        live = self._live()
+        live = [row for row in range(len(self.batch)) if row not in self.head.errors]
         self._make_keys(live)
         followers = self._look_up()
         try:
@@ -76,15 +76,11 @@ class CachedRun:
         finally:
             # Whatever happened to this batch, nobody waits for it any longer.
             for key in self.leading.values():
-                self.cached.answers.flights.end(key, None)
+                self.cached.answers.land(key, None)
         await self._run_tail(await self._follow(followers))
         await self._take_stale()
         self._time(began)
         return self._result(live)
-
-    def _live(self) -> list[int]:
-        errors = self.head.errors
-        return [row for row in range(len(self.batch)) if row not in errors]
 
     def _make_keys(self, live: Sequence[int]) -> None:
         """The keys of live rows without a fallback."""
@@ -112,10 +108,10 @@ class CachedRun:
             kept = answers.entries.fresh(key, now)
             if kept is not None:
                 self.found[row] = kept
-            elif (flight := answers.flights.of(key)) is not None:
+            elif (flight := answers.flights.get(key)) is not None:
                 followers[row] = flight
             else:
-                answers.flights.begin(key)
+                answers.flights[key] = asyncio.get_running_loop().create_future()
                 self.leading[row] = key
         return followers
 
@@ -135,7 +131,7 @@ class CachedRun:
             answers.entries.put(key, answer, answer.size_bytes, now - age)
             if age <= ttl_s:
                 self.found[row] = answer, age
-                answers.flights.end(key, answer)
+                answers.land(key, answer)
                 del self.leading[row]
 
     async def _run_tail(self, rows: Sequence[int]) -> None:
@@ -181,7 +177,7 @@ class CachedRun:
             kept[key] = answer
             answers.entries.put(key, answer, answer.size_bytes, now)
             if row in self.leading:
-                answers.flights.end(self.leading[row], answer)
+                answers.land(self.leading[row], answer)
         if answers.shared is not None:
             await answers.shared.put(list(kept.items()), answers.rule.kept_us / 1e6)
 

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from headrace.hop.errors import Fault
 from headrace.pipeline import ModelState
 from headrace.releases.catalog import Released
-from services.router.operations.models import ModelOperations
+from services.router.operations.clients import ModelOperations
 
 _ASK_S = 2.0
 _READY = frozenset({ModelState.ACTIVE, ModelState.ASLEEP})

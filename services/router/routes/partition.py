@@ -2,17 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import TypeAlias
 
 import mmh3
 import numpy as np
 
 from headrace.columns import Batch, Column
+from headrace.hop.client.dial import Client
 from headrace.hop.resilience.partition import KeyPartition
 from headrace.releases import Partition
-from services.router.ports import Replicas
 from services.router.routes.assignment import keys_of
 from services.router.stages.by_replica import ANYWHERE, REPLICA
+
+Replicas: TypeAlias = Callable[[], Mapping[str, int]]
+"""Address → index of each replica of the executor that answered last; of all, if none did."""
+
+
+def healthy_replicas(client: Client, clock: Callable[[], float]) -> dict[str, int]:
+    """The `Replicas` of a client. `clock`: monotonic seconds."""
+    return {r.address: r.index for r in client.replicas.healthy(clock())}
 
 
 class RowPartition:
@@ -29,7 +38,7 @@ class RowPartition:
 
         Without two healthy replicas there is nothing to choose, and no column.
         """
-        replicas = self._replicas.healthy()
+        replicas = self._replicas()
         keys = keys_of(batch, self._by) if len(replicas) > 1 else None
         if not keys:
             return batch

@@ -22,9 +22,9 @@ def test_this_machine_is_looked_at_without_a_home(tmp_path: Path) -> None:
 
 
 def test_an_old_python_is_refused_and_the_new_one_named() -> None:
-    finding = doctor_checks.python((3, 10, 4))
-    assert finding.level is Level.BAD
-    assert "3.11" in finding.fix
+    level, _, fix = doctor_checks.python((3, 10, 4))
+    assert level is Level.BAD
+    assert "3.11" in fix
 
 
 @pytest.mark.parametrize(("compiled", "level"), [(Path("lane.so"), Level.GOOD), (None, Level.WARN)])

@@ -179,8 +179,10 @@ async def test_the_heartbeat_of_a_process_that_was_replaced_does_not_count(
     assert old is not None
     monkeypatch.setattr(old, "heartbeat_age", old_age)
     await managed.replace()
-    assert await managed._listen(old, 0.0) == ""
-    assert managed.policy.hung() == ""
+    await managed._listen(old, 0.0)
+    await managed._listen(old, 0.0)
+    assert await managed._watch(old) == ""
+    assert managed.policy.must_end(0) == ""
 
 
 async def test_who_waits_for_an_end_can_be_cancelled_when_it_comes(managed: ManagedProcess) -> None:
@@ -211,13 +213,14 @@ async def test_a_service_that_cannot_start_is_tried_less_and_less(tmp_path: Path
     failing = ManagedProcess(home, SERVICE, RestartRules(first_delay=0.01, max_delay=0.02), LOG)
     async with kept(failing):
         await until("three tries", lambda: failing.policy.restarts >= 3)
-        assert failing.trouble.startswith("it can't use its settings: ")
+        assert failing.policy.trouble.startswith("it can't use its settings: ")
         assert (
-            f"no_such_setting: Extra inputs are not permitted (set in {override}, line 1)" in failing.trouble
+            f"no_such_setting: Extra inputs are not permitted (set in {override}, line 1)"
+            in failing.policy.trouble
         )
         override.unlink()
         await until("ready", lambda: failing.policy.state is State.READY)
-        assert failing.trouble == ""
+        assert failing.policy.trouble == ""
 
 
 async def test_a_service_that_ends_again_and_again_is_in_trouble_until_it_is_ready(tmp_path: Path) -> None:
@@ -233,11 +236,11 @@ async def test_a_service_that_ends_again_and_again_is_in_trouble_until_it_is_rea
     failing = ManagedProcess(installation(tmp_path), SERVICE, rules, LOG, start)
     async with kept(failing):
         await until("three ends", lambda: failing.policy.in_vain == 3)
-        assert failing.trouble == ""
-        await until("trouble", lambda: bool(failing.trouble))
+        assert failing.policy.trouble == ""
+        await until("trouble", lambda: bool(failing.policy.trouble))
         short = False
         await until("ready", lambda: failing.policy.state is State.READY)
-        assert failing.trouble == ""
+        assert failing.policy.trouble == ""
         os.kill(pid_of(failing), signal.SIGKILL)
         await until("restarted", lambda: failing.policy.restarts > failing.policy.in_vain + 4)
         assert failing.policy.in_vain == 0

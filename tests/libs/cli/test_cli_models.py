@@ -192,9 +192,9 @@ def test_only_a_plain_file_up_to_a_limit_is_read(home: Path, tmp_path: Path) -> 
     (tmp_path / "link.onnx").symlink_to(file)
     os.mkfifo(tmp_path / "pipe.onnx")
     for odd, what in (
-        ("/dev/zero", "is a device, not a plain file"),
-        (tmp_path, "is a folder, not a plain file"),
-        (tmp_path / "pipe.onnx", "is a pipe, not a plain file"),
+        ("/dev/zero", "it is no plain file"),
+        (tmp_path, "it is no plain file"),
+        (tmp_path / "pipe.onnx", "it is no plain file"),
         (tmp_path / "link.onnx", f"is a symbolic link; name the file itself: {file}"),
         (tmp_path / "none.onnx", "can't be read (No such file or directory)"),
     ):

@@ -161,7 +161,7 @@ async def replaced(folder: Path, rules: RestartRules) -> AsyncIterator[tuple[Man
         yield process, before
         await until("ready again", lambda: process.policy.state is State.READY)
         assert pid_of(process) != before
-        assert process.reason == ""
+        assert process.policy.reason == ""
 
 
 @pytest.mark.parametrize(
@@ -177,7 +177,7 @@ async def test_a_process_that_does_nothing_is_replaced(tmp_path: Path, rules: Re
     async with replaced(tmp_path, rules) as (hanging, pid):
         stop(pid)
         await until("unready", lambda: hanging.policy.state is State.UNREADY)
-        await until("killed", lambda: why in hanging.reason and gone(pid))
+        await until("killed", lambda: why in hanging.policy.reason and gone(pid))
 
 
 async def test_a_blocked_loop_is_seen_by_its_heartbeat_long_before_probes_are_missed(tmp_path: Path) -> None:
@@ -186,7 +186,7 @@ async def test_a_blocked_loop_is_seen_by_its_heartbeat_long_before_probes_are_mi
     async with replaced(tmp_path, rules) as (hanging, pid):
         with stopped_thread(pid):
             await until("killed", lambda: gone(pid))
-        await until("said", lambda: "its event loop has stood still for" in hanging.reason)
+        await until("said", lambda: "its event loop has stood still for" in hanging.policy.reason)
 
 
 def test_the_state_of_a_process_is_read_whatever_its_name_is(tmp_path: Path) -> None:
@@ -237,15 +237,15 @@ async def test_one_that_cannot_be_started_is_tried_until_it_can(tmp_path: Path) 
     rules = RestartRules(first_delay=0.01, max_delay=0.02)
     failing = ManagedProcess(installation(tmp_path), SERVICE, rules, LOG, start)
     async with kept(failing):
-        await until("it is told", lambda: failing.reason == "no space left on device (a file)")
-        await until("trouble", lambda: bool(failing.trouble))
+        await until("it is told", lambda: failing.policy.reason == "no space left on device (a file)")
+        await until("trouble", lambda: bool(failing.policy.trouble))
         with pytest.raises(ReplaceError, match=r"no space left on device \(a file\)"):
             await asyncio.wait_for(failing.replace(), 30)
         broken[0] = RuntimeError("of a kind that nobody thought of")
-        await until("it is told", lambda: "RuntimeError: of a kind" in failing.reason)
+        await until("it is told", lambda: "RuntimeError: of a kind" in failing.policy.reason)
         broken.clear()
         await until("ready", lambda: failing.policy.state is State.READY)
-        assert (failing.reason, failing.trouble) == ("", "")
+        assert (failing.policy.reason, failing.policy.trouble) == ("", "")
         broken.append(OSError(errno.ENOSPC, "No space left on device", "a file"))
         before = pid_of(failing)
         with pytest.raises(ReplaceError, match="so the old one goes on"):

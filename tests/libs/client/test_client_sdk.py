@@ -224,7 +224,7 @@ def test_quantiles_are_right_to_five_percent() -> None:
     recorder = Recorder(None)
     assert math.isnan(recorder.snapshot().latency.p50)
     for i in range(1, 1001):
-        recorder.finished("Predict", Code.OK, i / 1000, 1)
+        recorder.finished("Predict", Code.OK, i / 1000)
     latency = recorder.snapshot().latency
 
     assert latency.p50 == pytest.approx(0.5, rel=0.06)

@@ -20,6 +20,7 @@ from google.protobuf.struct_pb2 import ListValue
 
 from headrace.hop.batching.codec import ItemDescription
 from headrace.hop.call import Call, Peer, unary
+from headrace.hop.client.settings import RetryRules
 from headrace.hop.errors import Code, Fault, Reason
 from headrace.hop.transport.frames import SUFFIX
 from headrace.hop.transport.stream_server import StreamDemultiplexer
@@ -87,6 +88,12 @@ class Item:
         self.ends = time.monotonic() + within
         self.key = key
         self.priority = priority
+
+
+def retrying(rules: dict[str, Any], **constants: float) -> RetryRules:
+    """Rules of retries with other constants."""
+    made: RetryRules = type("Retrying", (RetryRules,), constants)(**rules)
+    return made
 
 
 class WordCodec:

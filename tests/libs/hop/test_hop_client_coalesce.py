@@ -179,7 +179,7 @@ async def test_a_retry_leaves_out_who_has_no_time_left(tmp_path: Path) -> None:
     codec = WordCodec()
     settings = rules.ClientRules(
         f"unix:{tmp_path}/s",
-        retry=rules.RetryRules(attempts=50, backoff_s=0.2, budget_reserve=100),
+        retry=rules.RetryRules(attempts=50, backoff_s=0.2),
         # However long the callee takes to start.
         breaker=rules.BreakerRules(min_calls=1000, slow_s=60),
     )

@@ -134,7 +134,6 @@ async def test_both_shapes_answer_and_fail_alike_and_count(transport: Transport)
         for line in (
             'headrace_hop_client_calls_total{callee="work",code="OK",method="Do"} 2.0',
             'headrace_hop_client_calls_total{callee="work",code="UNAVAILABLE",method="Do"} 1.0',
-            'headrace_hop_client_batch_rows_sum{callee="work",method="Do"} 5.0',
             'headrace_hop_client_seconds_count{callee="work",method="Do"} 3.0',
             'headrace_hop_waiting_rows{callee="work",method="Do"} 0.0',
             'headrace_hop_breaker_state{callee="work",replica="0"} 0.0',

@@ -28,7 +28,6 @@ LENGTHY: Method[ListValue, ListValue] = unary(
 TOUCHY = {
     "min_calls": 1,
     "slow_s": 0.02,
-    "slow_ratio": 0.1,
     "failure_ratio": 0.1,
     "open_s": 30.0,
     "max_open_s": 30.0,

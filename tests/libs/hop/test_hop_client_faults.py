@@ -15,7 +15,7 @@ from headrace.hop.client.dial import Client
 from headrace.hop.client.observer import ClientObserver
 from headrace.hop.errors import Code, Reason
 from headrace.hop.resilience.breaker import State
-from tests.libs.hop.hop_callee import DO, DO_ONCE, Callee, Item, WordCodec, fault_of, soon, words
+from tests.libs.hop.hop_callee import DO, DO_ONCE, Callee, Item, WordCodec, fault_of, retrying, soon, words
 from tests.services.waiting import until
 
 QUICK = rules.BreakerRules(window_s=2, min_calls=4, slow_s=0.3, open_s=0.3, max_open_s=1)
@@ -61,7 +61,11 @@ async def test_nobody_listens_fails_fast_and_names_no_path(tmp_path: Path) -> No
     client = Client("work", rules.ClientRules(f"unix:{tmp_path}/nobody"))
     ends = soon(60)
     fault = await fault_of(client.unary(DO)(words("a"), deadline=ends))
-    assert (fault.code, fault.reason) == (Code.UNAVAILABLE, Reason.REASON_UNREACHABLE)
+    assert (fault.code, fault.reason, fault.metadata["callee"]) == (
+        Code.UNAVAILABLE,
+        Reason.REASON_UNREACHABLE,
+        "work",
+    )
     assert str(tmp_path) not in fault.message
     assert time.monotonic() < ends - 30
     await client.close()
@@ -229,7 +233,7 @@ async def test_pushback_decides_whether_and_when_to_try_again(tmp_path: Path, wo
 
 async def test_retries_stop_when_the_budget_is_empty(tmp_path: Path) -> None:
     watch, breaker = Watch(), rules.BreakerRules(min_calls=1000)
-    retry = rules.RetryRules(attempts=2, budget_ratio=0, budget_reserve=3)
+    retry = retrying({"attempts": 2, "budget_ratio": 0}, budget_reserve=3)
     async with (
         Callee(tmp_path / "s") as callee,
         client_of(callee, watch=watch, retry=retry, breaker=breaker) as client,

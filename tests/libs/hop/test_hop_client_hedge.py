@@ -14,7 +14,7 @@ from headrace.hop.client import settings as rules
 from headrace.hop.client.dial import Client
 from headrace.hop.errors import Code, Fault
 from headrace.hop.resilience.breaker import Breaker, State
-from tests.libs.hop.hop_callee import DO, DO_ONCE, Callee, fault_of, soon, words
+from tests.libs.hop.hop_callee import DO, DO_ONCE, Callee, fault_of, retrying, soon, words
 from tests.libs.hop.test_hop_client_faults import Watch, client_of, way  # noqa: F401 - a fixture
 from tests.services.waiting import until
 
@@ -31,9 +31,11 @@ async def both_known(client: Client) -> None:
 
 
 @asynccontextmanager
-async def replicas(folder: Path, **retry: Any) -> AsyncIterator[tuple[Client, Watch, Callee, Callee]]:
+async def replicas(
+    folder: Path, silent_s: float, reserve: float = 10.0, **retry: Any
+) -> AsyncIterator[tuple[Client, Watch, Callee, Callee]]:
     """A client of two replicas, both of which have answered it."""
-    watch, hedging = Watch(), rules.RetryRules(**retry)
+    watch, hedging = Watch(), retrying(retry, silent_s=silent_s, budget_reserve=reserve)
     async with (
         Callee(folder / "a") as one,
         Callee(folder / "b") as other,
@@ -89,8 +91,7 @@ async def test_what_is_not_idempotent_and_what_has_one_replica_waits(tmp_path: P
 
 
 async def test_hedges_stop_when_the_budget_is_empty(tmp_path: Path) -> None:
-    no_budget = {"budget_ratio": 0, "budget_reserve": 0, "silent_s": 0.02}
-    async with replicas(tmp_path, **no_budget) as (client, watch, stopping, _):
+    async with replicas(tmp_path, 0.02, reserve=0, budget_ratio=0) as (client, watch, stopping, _):
         stopping.signal(signal.SIGSTOP)
         do = client.unary(DO)
 

@@ -89,10 +89,10 @@ class Line:
             await asyncio.sleep(0)
 
 
-def checked(rests: list[float | None]) -> tuple[Line, Liveness, HealthCheck]:
+def checked(rests: list[float | None], slow_s: float = 0.002) -> tuple[Line, Liveness, HealthCheck]:
     """A check whose breakers rest as long as the last of `rests` says."""
-    line, liveness = Line(), Liveness(0.002, time.monotonic())
-    return line, liveness, HealthCheck(liveness, line, lambda _: rests[-1])
+    line, liveness = Line(), Liveness(slow_s, time.monotonic())
+    return line, liveness, HealthCheck(liveness, line.answers, lambda _: rests[-1])
 
 
 async def test_without_an_open_breaker_it_asks_until_the_first_answer() -> None:
@@ -110,8 +110,7 @@ async def test_without_an_open_breaker_it_asks_until_the_first_answer() -> None:
 
 
 async def test_a_refusal_is_no_silence_and_ends_it() -> None:
-    line, liveness = Line(), Liveness(60.0, time.monotonic())
-    check = HealthCheck(liveness, line, lambda _: None)
+    line, liveness, check = checked([None], slow_s=60.0)
     check.begin()
     assert check.unsure
     await line.say(False)

@@ -19,7 +19,7 @@ from headrace.hop.client.stack import compose
 from headrace.hop.errors import Code, Fault, Reason
 from headrace.hop.resilience.replicas import Replica, ReplicaSet
 from headrace.hop.transport import stream_client
-from tests.libs.hop.hop_callee import DO, fault_of, soon
+from tests.libs.hop.hop_callee import DO, fault_of, retrying, soon
 from tests.libs.hop.hop_frames import Door, client_of
 from tests.libs.hop.test_hop_exchange import say
 from tests.services.waiting import until
@@ -188,7 +188,7 @@ async def test_who_waits_is_answered_at_its_deadline_and_leaves_nothing() -> Non
 
 
 async def test_a_silent_replicas_call_goes_to_the_other_when_that_has_a_place_at_last() -> None:
-    two = Two(retry=rules.RetryRules(silent_s=0.02))
+    two = Two(retry=retrying({}, silent_s=0.02))
     call, other = await two.begin(), await two.begin()
     two.lines["a"].silent = True
     await until(lambda: two.lines["a"].unanswered >= 1)

@@ -7,11 +7,9 @@ import urllib.error
 import urllib.request
 from typing import NamedTuple
 
-from prometheus_client import CollectorRegistry
-
 from headrace.hop import config
 from headrace.hop.definition import Runtime
-from headrace.hop.process.heartbeat import AGE, STALL, Heartbeat, beating
+from headrace.hop.process.heartbeat import AGE, beating
 from headrace.hop.process.telemetry import Telemetry
 from headrace.hop.server.serve import serving
 from headrace.hop.transport.in_process import LocalServers
@@ -66,19 +64,6 @@ def age(address: str) -> float:
         found = re.search(rf"^{AGE} (\S+)$", answer.read().decode(), re.MULTILINE)
     assert found is not None
     return float(found[1])
-
-
-def test_how_late_the_loop_is_is_counted() -> None:
-    now, registry = [10.0], CollectorRegistry()
-    heartbeat = Heartbeat(registry, lambda: now[0])
-    for passed in (0.5, 0.504, 1.7, 0.5):
-        now[0] += passed
-        heartbeat.beat()
-
-    def stalls(most: str) -> float | None:
-        return registry.get_sample_value(f"{STALL}_bucket", {"le": most})
-
-    assert [stalls(most) for most in ("0.001", "0.01", "1.0", "3.0")] == [2, 3, 3, 4]
 
 
 async def test_a_loop_that_stands_still_shows_and_is_not_live_until_it_goes_on() -> None:

@@ -43,7 +43,7 @@ def carried(servicer: EchoServicer) -> list[bool]:
 async def test_calls_travel_on_the_stream_with_their_metadata_deadline_and_peer(
     served: testing.Harness, servicer: EchoServicer
 ) -> None:
-    client = served.client(deadline_margin_s=0)
+    client = served.client()
     assert await say(client, "hello", 3.0, metadata=[("who", "me")]) == "hello"
     (call,) = servicer.calls
     assert carried(servicer) == [True]
@@ -109,9 +109,6 @@ async def test_each_of_many_calls_is_answered_with_its_own_and_counted(served: t
     words = [f"{n}" for n in range(400)]
     assert await asyncio.gather(*(say(client, w) for w in words)) == words
     assert counted(served, "OK") == 400
-    labels = {"service": "echo", "method": "tests.Echo/One"}
-    value = served.runtime.telemetry.registry.get_sample_value
-    assert value("headrace_hop_server_seconds_count", labels) == 400
 
 
 async def test_a_large_request_goes_as_an_rpc_and_a_large_reply_comes_back(

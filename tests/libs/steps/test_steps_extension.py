@@ -61,7 +61,7 @@ def _added(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> N
 
 def test_a_program_runs_it_and_knows_its_columns_types_and_weight() -> None:
     program = compile_steps("preprocessing", SPEC)
-    assert (program.reads, dict(program.types), program.weight) == (("n",), {"t": DType.FLOAT64}, 1 << 20)
+    assert (program.reads, dict(program.writes), program.weight) == (("n",), {"t": DType.FLOAT64}, 1 << 20)
     valid = np.array([True, True, False])
     result = program.run({"n": Column.of("n", np.array([1, 13, 13], np.int32), valid)}, 3)
     assert result.columns["t"].array.tolist() == [2, 26, 26]

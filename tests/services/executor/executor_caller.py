@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, Literal
@@ -18,7 +18,7 @@ from headrace.hop.client.dial import Client
 from headrace.hop.errors import Code, Fault, Reason
 from headrace.hop.testing import Harness, served
 from services.executor.wiring import SERVICE
-from services.router.clients import INDEX, LOAD, UNLOAD
+from services.router.operations.clients import INDEX, LOAD, UNLOAD
 from services.router.stages.model import EXECUTE
 
 LIST = unary(pb.ListModelsRequest, pb.ListModelsResponse, idempotent=True)
@@ -89,11 +89,20 @@ class Caller:
 
 @asynccontextmanager
 async def calling(
-    models: Path, transport: Literal["unix", "local"] = "unix", **settings: Any
+    models: Path,
+    transport: Literal["unix", "local"] = "unix",
+    *,
+    loaded: Sequence[str] = (),
+    **settings: Any,
 ) -> AsyncIterator[Caller]:
-    """A caller of an executor that serves `models`."""
+    """A caller of an executor that serves `models`. `loaded`: NAME:VERSION that an operator loads, and nothing else."""
+    if loaded:
+        settings["load"] = "released"
     async with served(SERVICE, {"models": models, **settings}, transport=transport) as harness:
-        yield Caller(harness)
+        caller = Caller(harness)
+        for model, _, version in (text.partition(":") for text in loaded):
+            await caller.load(pb.LoadModelRequest(model=model, version=version))
+        yield caller
 
 
 async def quarantined(caller: Caller) -> dict[str, str]:

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from structlog.testing import capture_logs
 
-from headrace.hop.config import ClientSettings, Telemetry
+from headrace.hop.config import CalleeSettings, Telemetry
 from headrace.hop.definition import Runtime
 from headrace.hop.process.telemetry import Telemetry as Telling
 from headrace.hop.transport.in_process import LocalServers
@@ -65,7 +65,7 @@ async def backend(request: Any, models: Path, tmp_path: Path) -> AsyncIterator[B
     runtime = Runtime("test", telemetry, LocalServers(telemetry))
     with far_server(request.param, models, tmp_path) as target:
         servers = Servers(
-            {"far": RemoteServer(client=ClientSettings(target=target))}, runtime, asyncio.get_running_loop()
+            {"far": RemoteServer(client=CalleeSettings(target=target))}, runtime, asyncio.get_running_loop()
         )
         if request.param.startswith("remote"):
             made: Backend = Remote.of(artifact, "far", servers)

@@ -44,7 +44,7 @@ async def unload(caller: Caller, version: str, model: str = "double") -> None:
 async def test_a_new_version_takes_over_and_the_old_one_comes_back(models: Path) -> None:
     put(models, version="1", content=scaling(2))
     put(models, version="2", content=scaling(3))
-    async with calling(models, load=["double:1"]) as caller:
+    async with calling(models, loaded=["double:1"]) as caller:
         assert await states(caller) == {"double:1": "ACTIVE", "double:2": "UNLOADED"}
         loaded = await load(caller, "2")
         assert (loaded.version, loaded.active_backend) == ("2", "onnxruntime")
@@ -69,7 +69,7 @@ async def test_every_reply_matches_the_version_it_names_while_versions_change(mo
     factors = {"1": 2.0, "2": 3.0}
     for version, factor in factors.items():
         put(models, version=version, content=scaling(factor))
-    async with calling(models, load=["double:1"]) as caller:
+    async with calling(models, loaded=["double:1"]) as caller:
         done = asyncio.Event()
         seen = set()
 
@@ -107,7 +107,7 @@ async def test_calls_that_have_a_version_finish_before_it_goes(models: Path) -> 
 async def test_without_a_version_the_newest_is_loaded_and_all_are_unloaded(models: Path) -> None:
     for version in ("1", "9", "10"):
         put(models, version=version, content=scaling(float(version)))
-    async with calling(models, load=["double:1"]) as caller:
+    async with calling(models, loaded=["double:1"]) as caller:
         assert (await load(caller, "")).version == "10"
         assert ys(await caller(batch(1.0))) == [10.0]
         await load(caller, "9")
@@ -134,7 +134,7 @@ async def test_changes_of_operators_are_recorded_with_their_names(tmp_path: Path
         put(models, version=version, key=private)
     (models / "double/2/model.onnx").write_bytes(scaling(9))
     put(models, name="unsigned")
-    async with calling(models, load=["double:1"], trust={"keys": [public]}, access_log=log) as caller:
+    async with calling(models, loaded=["double:1"], trust={"keys": [public]}, access_log=log) as caller:
 
         async def refusal(model: str, version: str) -> tuple[Code, str]:
             request = pb.LoadModelRequest(model=model, version=version, operator="ops/k1")
@@ -189,7 +189,7 @@ async def test_memory_has_a_bound_and_sleepers_wake(models: Path) -> None:
     # Each takes at least the 0.6 MiB of its file: of three, one fits into a budget of 1.
     for version in ("1", "2", "3"):
         put(models, version=version, content=scaling(float(version), padding=600_000))
-    async with calling(models, load=["double"], memory_budget_mib=1) as caller:
+    async with calling(models, loaded=["double:1", "double:2", "double:3"], memory_budget_mib=1) as caller:
         assert await states(caller) == {"double:1": "ASLEEP", "double:2": "ASLEEP", "double:3": "ACTIVE"}
 
         replies = await asyncio.gather(*(caller.raw(batch(1.0), version="1") for _ in range(5)))
@@ -208,7 +208,9 @@ async def test_the_budget_counts_what_a_model_holds_not_its_file(models: Path) -
     # Files of some hundred bytes; each run needs 64 MiB, which the engine keeps.
     for version in ("1", "2", "3"):
         put(models, version=version, content=expanding(24))
-    async with calling(models, load=["double"], memory_budget_mib=100, warmup_rows=[1]) as caller:
+    async with calling(
+        models, loaded=["double:1", "double:2", "double:3"], memory_budget_mib=100, warmup_rows=[1]
+    ) as caller:
         assert list((await states(caller)).values()).count("ACTIVE") == 1
         assert 60 << 20 < caller.metric("memory_bytes") < 200 << 20
         [active] = [m for m in await caller.models() if m.state == pb.MODEL_STATE_ACTIVE]

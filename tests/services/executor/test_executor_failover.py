@@ -34,7 +34,7 @@ def settings(models: Path, target: str, **more: Any) -> dict[str, Any]:
     return {
         "models": models,
         "defaults": {"backends": ["remote:edge", "onnxruntime"]},
-        "servers": {"edge": {"client": {"target": target, "retry": {"attempts": 1}}}},
+        "servers": {"edge": {"client": {"target": target}}},
         "patience_s": 1.0,  # a busy machine holds up a server that is well; two seconds are slow for a caller
         "probe_s": 0.1,
         **more,
@@ -158,7 +158,7 @@ async def test_recorded_samples_are_what_counts(models: Path, recorded: float, g
 async def test_a_model_may_live_on_a_server_alone(models: Path, remote: RemoteProcess) -> None:
     pointer = json.dumps({"server": "edge", "model": "double"}).encode()
     publish(models, "far", "1", pointer, inputs=[X], outputs=[Y], backend="remote")
-    given = settings(models, remote.target, defaults={}, load=["far"])
+    given = settings(models, remote.target, defaults={})
     async with calling(**given) as caller:
         reply = await caller.raw(batch(1.0, 2.0), "far")
         assert ys(decode(reply.batch)) == [2.0, 4.0]

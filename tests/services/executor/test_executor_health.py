@@ -4,7 +4,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
-from services.executor.failover.health import GOOD_PROBES, LATE_RUNS, GroupHealth, ProbeIntervals
+from services.executor.failover.health import GOOD_PROBES, LATE_RUNS, LONGEST_S, GroupHealth
 
 WHICH = st.integers(0, 2)
 
@@ -14,7 +14,7 @@ class Histories(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        self.health = GroupHealth(3, ProbeIntervals(probe=1.0, longest=8.0))
+        self.health = GroupHealth(3, 1.0)
         self.lost: set[int] = set()
         self.late = [0, 0, 0]
         self.good = [0, 0, 0]
@@ -69,7 +69,7 @@ class Histories(RuleBasedStateMachine):
         at = self.health.probe_at()
         assert (at is None) == (not self.lost)
         # Nobody is forgotten: the next try is never further off than the longest wait.
-        assert at is None or at <= self.now + 8.0
+        assert at is None or at <= self.now + LONGEST_S
         assert self.health.all_healthy == (not self.lost and not any(self.late))
 
 
@@ -78,7 +78,7 @@ TestHistories = Histories.TestCase
 
 
 def test_whoever_is_lost_soon_after_coming_back_waits_longer() -> None:
-    health = GroupHealth(2, ProbeIntervals(probe=1.0, longest=30.0))
+    health = GroupHealth(2, 1.0)
     waits, now = [], 0.0
     for _ in range(4):
         health.lost(0, now)

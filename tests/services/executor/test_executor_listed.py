@@ -74,7 +74,7 @@ async def test_what_control_lists_is_loaded_and_nothing_else(models: Path, tmp_p
         shutil.rmtree(folder / "4")
         changes.label(records, "double", "1", "best", "ann")
         settings = {
-            "load": ["double:best"],
+            "load": "released",
             "trust": {"keys": [str(public)]},
             "state": tmp_path / "state",
             **releases.settings,

@@ -18,6 +18,8 @@ BATCHES = st.lists(
     max_size=12,
 )
 PLENTY = 1 << 30
+# What a row of VIEW takes, by estimate.
+ROW_BYTES = 445
 
 
 def keys(numbers: range | list[int]) -> list[bytes]:
@@ -31,7 +33,7 @@ def learn(memory: RowCache, batch: Batch, epoch: int = 1, until: float = math.in
 
 @given(BATCHES, st.integers(0, 24))
 def test_it_holds_the_newest_rows_within_its_bound(batches: list[Batch], entries: int) -> None:
-    memory = RowCache(entries, PLENTY)
+    memory = RowCache(entries * ROW_BYTES)
     newest: dict[int, float | None] = {}
     largest = 0
     for batch in batches:
@@ -53,19 +55,19 @@ def test_it_holds_the_newest_rows_within_its_bound(batches: list[Batch], entries
 
 @given(BATCHES)
 def test_its_size_is_that_of_what_it_holds(batches: list[Batch]) -> None:
-    memory, one = RowCache(100, PLENTY), RowCache(1, PLENTY)
+    memory, one = RowCache(100 * ROW_BYTES), RowCache(ROW_BYTES)
     learn(one, [(1, 1.0)])
     for batch in batches:
         learn(memory, batch)
         assert memory.size_bytes == len(memory) * one.size_bytes
-    bounded = RowCache(100, 3 * one.size_bytes)
+    bounded = RowCache(3 * one.size_bytes)
     for batch in batches:
         learn(bounded, batch)
         assert bounded.size_bytes <= 3 * one.size_bytes
 
 
 def test_rows_are_current_in_their_epoch_for_a_time_until_they_change() -> None:
-    memory = RowCache(10, PLENTY)
+    memory = RowCache(PLENTY)
     learn(memory, [(1, 5.0), (2, 6.0)], epoch=3, until=10.0)
 
     def current(epoch: int, now: float) -> list[bool]:
@@ -80,7 +82,7 @@ def test_rows_are_current_in_their_epoch_for_a_time_until_they_change() -> None:
 
 
 def test_that_an_entity_is_absent_is_known_for_a_time_and_pushes_nothing_out() -> None:
-    memory = RowCache(20, PLENTY)
+    memory = RowCache(20 * ROW_BYTES)
     learn(memory, [(1, 1.0)], epoch=3, until=10.0)
     for absent in range(100, 200):
         learn(memory, [(absent, None)], epoch=3, until=10.0)
@@ -95,7 +97,7 @@ def test_that_an_entity_is_absent_is_known_for_a_time_and_pushes_nothing_out() -
 
 @given(st.lists(st.tuples(st.integers(0, 300), st.booleans()), max_size=60), st.integers(1, 60))
 def test_what_is_not_there_is_bounded_by_bytes_too(asked: list[tuple[int, bool]], size: int) -> None:
-    memory = RowCache(100_000, 10 * 1000)
+    memory = RowCache(10 * 1000)
     for key, changed in asked:
         long = key.to_bytes(2, "big") * size
         memory.learn(KeyQuery(VIEW, [long]), [None], 3, math.inf)
@@ -110,7 +112,7 @@ def test_what_is_not_there_is_bounded_by_bytes_too(asked: list[tuple[int, bool]]
 
 
 def test_what_is_used_stays_longest() -> None:
-    memory = RowCache(20, PLENTY)
+    memory = RowCache(20 * ROW_BYTES)
     for key in range(200):
         learn(memory, [(key, float(key))])
         assert memory.current(VIEW, keys([0]), 1, 0.0) == ([(0.0, (b"v" * 9,))], [])
@@ -123,7 +125,7 @@ def test_what_is_used_stays_longest() -> None:
 
 def test_texts_count_by_their_length() -> None:
     view = ViewPlan("view", "view", KEYS, (Feature("f", "string_val"),), 0.0)
-    memory = RowCache(100, 100_000)
+    memory = RowCache(100_000)
     for size in (10, 20_000, 10, 20_000):
         memory.learn(KeyQuery(view, keys([1])), [(1.0, (b"t" * size,))], 1, math.inf)
         assert size < memory.size_bytes < size + 1000
@@ -133,7 +135,7 @@ def test_texts_count_by_their_length() -> None:
 
 
 def test_a_view_of_another_form_remembers_nothing_of_the_old_one() -> None:
-    memory = RowCache(10, PLENTY)
+    memory = RowCache(PLENTY)
     learn(memory, [(1, 5.0)])
     other = ViewPlan("view", "view", KEYS, (Feature("g", "double_val"),), 0.0)
     assert memory.recall(other, keys([1])) == [None]

@@ -126,7 +126,7 @@ def test_a_memory_gives_as_columns_what_it_gives_as_rows(
 ) -> None:
     """Two memories live through the same; one of them is never asked for columns."""
     view, other = view_of("double_val", 0.0), view_of("double_val", 0.0, "w")
-    quick, slow = RowCache(entries, PLENTY), RowCache(entries, PLENTY)
+    quick, slow = RowCache(entries * 500), RowCache(entries * 500)
     epoch, now, version = 1, 0.0, 0.0
     for what, argument in steps:
         if what == "change":
@@ -159,7 +159,7 @@ def test_a_memory_gives_as_columns_what_it_gives_as_rows(
 
 
 def test_what_was_found_twice_comes_from_a_table_until_it_changes() -> None:
-    view, memory = view_of("double_val", 0.0), RowCache(100, PLENTY)
+    view, memory = view_of("double_val", 0.0), RowCache(PLENTY)
     keys = [bytes([n]) for n in range(10)]
     value = raw("double_val", 1.5)
     memory.learn(KeyQuery(view, keys), [(1.0, (value, b""))] * 9 + [None], 1, 5.0)
@@ -175,7 +175,7 @@ def test_what_was_found_twice_comes_from_a_table_until_it_changes() -> None:
 
 
 def test_what_expires_and_is_read_again_takes_no_more_room_than_what_is_there() -> None:
-    memory, view = RowCache(PLENTY, PLENTY), view_of("double_val", 0.0)
+    memory, view = RowCache(PLENTY), view_of("double_val", 0.0)
     keys = [bytes([i]) for i in range(100)]
     taken = []
     for time in range(200):

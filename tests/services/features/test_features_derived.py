@@ -1,4 +1,4 @@
-"""On-demand features, from stored ones and from what the request brings; and what only Feast itself can read."""
+"""On-demand features, from stored ones and from what the request brings"""
 
 import warnings
 from datetime import datetime, timedelta
@@ -141,12 +141,8 @@ async def test_what_the_request_has_to_bring_is_named(repo: Path, now: datetime)
             assert dict(refused.value.metadata)["field"] == "note"
 
 
-async def test_what_only_feast_can_read_is_read_by_feast_and_counted(repo: Path, now: datetime) -> None:
-    async with serving(repo, store_timeout_s=5.0) as harness:
-        found = await ask_columns(harness, COLUMNS[:1], "keyless")
-        text = metrics_of(harness)
-    assert found.values["rain"] == [0.25] * 4
-    assert found.values["stock"] == [1, 3, None, None]
-    assert found.sources("shops") == ["PRESENT", "PRESENT", "NOT_FOUND", "OUTSIDE_MAX_AGE"]
-    assert found.sources("weather") == ["PRESENT"] * 4
-    assert "headrace_features_stock_reads_total 1.0" in text
+async def test_a_view_without_keys_is_refused_with_its_name(repo: Path, now: datetime) -> None:
+    async with serving(repo) as harness:
+        with pytest.raises(Fault, match="can't be read: view weather has no join key") as refused:
+            await ask_columns(harness, COLUMNS[:1], "keyless")
+    assert refused.value.code is Code.FAILED_PRECONDITION

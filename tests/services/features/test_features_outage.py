@@ -24,14 +24,13 @@ from headrace.hop.testing import Harness
 from services.features.plan.assembly import assemble
 from services.features.plan.plan import Feature, JoinKey, ServicePlan, ViewPlan, ViewSelection
 from services.features.stores.online_store import KeyQuery, StoreError
-from services.features.warm_up import WarmUp, WarmUpLimits
+from services.features.warm_up import warm_up
 from tests.redis_server import RedisServer
 from tests.services.features.calling import Features, entity_column, get, metrics_of, serving
 
 KNOWN: dict[str, Sequence[object]] = {"tail": ["p1", "p2"], "airport": [1, 3], "carrier": ["UA", "DL"]}
 UNSEEN: dict[str, Sequence[object]] = {"tail": ["p3"], "airport": [2], "carrier": ["UA"]}
 SAMPLED = (("traceparent", f"00-{1:032x}-{2:016x}-01"),)
-BREAKER = {"window_s": 2.0, "min_calls": 2, "open_s": 0.05, "max_open_s": 0.2, "probes": 1}
 
 
 async def eventually(ask: Callable[[], Awaitable[Features]], sources: list[str]) -> Features:
@@ -57,7 +56,7 @@ async def test_the_span_of_a_call_says_what_was_not_the_stores(
     exporter = InMemorySpanExporter()
     telemetry = Telemetry("features", Settings(log_level="error", trace_ratio=1.0), exporter)
     async with (
-        serving(redis_repo, telemetry=telemetry, breaker=BREAKER) as harness,
+        serving(redis_repo, telemetry=telemetry) as harness,
         grpc.aio.insecure_channel(harness.target) as channel,
     ):
         call: Any = channel.unary_unary("/headrace.api.features.v1.FeaturesService/GetFeatures")
@@ -74,7 +73,7 @@ async def test_the_span_of_a_call_says_what_was_not_the_stores(
 async def test_what_is_remembered_is_not_served_beyond_its_time_to_live(
     redis: RedisServer, redis_repo: Path, now: datetime
 ) -> None:
-    async with serving(redis_repo, breaker=BREAKER) as harness:
+    async with serving(redis_repo) as harness:
         old: dict[str, Sequence[object]] = {"tail": ["p5"], "airport": [1], "carrier": ["UA"]}
         assert (await get(harness, old)).sources("planes") == ["OUTSIDE_MAX_AGE"]
         redis.kill()
@@ -83,7 +82,7 @@ async def test_what_is_remembered_is_not_served_beyond_its_time_to_live(
 
 async def test_it_starts_while_the_store_is_down(redis: RedisServer, redis_repo: Path, now: datetime) -> None:
     redis.kill()
-    async with serving(redis_repo, breaker=BREAKER) as harness:
+    async with serving(redis_repo) as harness:
         assert (await get(harness, KNOWN)).sources("planes") == ["DEFAULT", "DEFAULT"]
         redis.start()
         await eventually(lambda: get(harness, KNOWN), ["PRESENT", "PRESENT"])
@@ -124,7 +123,7 @@ async def test_a_lost_file_leaves_last_known_values_then_defaults_and_recovers(
 ) -> None:
     path, copy = own_sqlite_repo / "online_store.db", own_sqlite_repo / "copy.db"
     shutil.copy(path, copy)
-    async with serving(own_sqlite_repo, breaker=BREAKER) as harness:
+    async with serving(own_sqlite_repo) as harness:
         before = await get(harness, KNOWN)
         assert before.sources("planes") == ["PRESENT", "PRESENT"]
         fault(path)
@@ -162,7 +161,7 @@ async def test_the_store_was_read_before_the_first_caller_comes(redis: RedisServ
 
 
 class Slow:
-    """A store and Feast's own way, on a clock of their own: each read takes the next of `takes`, or fails."""
+    """A store on a clock of its own: each read takes the next of `takes`, or fails."""
 
     def __init__(self, takes: Sequence[float | None]) -> None:
         self.now = 100.0
@@ -179,14 +178,8 @@ class Slow:
             raise StoreError("nothing")
         self.now += takes
 
-    async def read(self, asks: Any, *rest: Any) -> Any:
-        if isinstance(asks, ServicePlan):
-            given, rows, timeout_s = rest
-            assert [len(values) for values in given.values()] == [rows] * len(asks.fallback_inputs)
-            self.asked.append((f"stock {asks.name}", rows))
-        else:
-            (timeout_s,) = rest
-            self.asked.append(("+".join(ask.view.name for ask in asks), len(_distinct(asks))))
+    async def read(self, asks: Sequence[KeyQuery], timeout_s: float) -> list[Any]:
+        self.asked.append(("+".join(ask.view.name for ask in asks), len(_distinct(asks))))
         self._take(timeout_s)
         return []
 
@@ -208,17 +201,17 @@ VIEWS: Mapping[str, ViewPlan] = {
     name: ViewPlan(name, name, (KEY,), (Feature(f"f{name}", "double_val"),), 0.0) for name in "ab"
 }
 PLAN = assemble("both", [ViewSelection("a", ("fa",)), ViewSelection("b", ("fb",))], VIEWS, {})
-STOCK = ServicePlan("odd", (VIEWS["a"],), (), (1,), (), "r", "odd", (Feature("k", "int64_val"),))
-ALL = [("a+b", 1), ("a+b", 16), ("a+b", 300), ("stock odd", 1), ("stock odd", 16), ("stock odd", 300)]
+UNREADABLE = ServicePlan("odd", (), (), (), (), "", "odd")
+ALL = [("a+b", 1), ("a+b", 16), ("a+b", 300)]
 
 
 @pytest.mark.parametrize(
     ("takes", "warm", "asked", "waited_s"),
     [
-        ([], True, ALL, 0.006),
-        ([0.5, 0.2, 0.01], True, ALL[:1] * 2 + ALL, 0.715),
+        ([], True, ALL, 0.003),
+        ([0.5, 0.2, 0.01], True, ALL[:1] * 2 + ALL, 0.712),
         # Down: each is tried once.
-        ([None] * 6, False, ALL, 0.0),
+        ([None] * 3, False, ALL, 0.0),
         # Never good: given up in time.
         ([0.4] * 9, False, ALL[:1] * 3, 1.0),
         ([9.0], False, ALL[:1], 1.0),
@@ -228,7 +221,7 @@ async def test_it_reads_until_that_is_quick_and_gives_up_in_time(
     takes: list[float | None], warm: bool, asked: list[tuple[str, int]], waited_s: float
 ) -> None:
     slow = Slow(takes)
-    warmer = WarmUp(slow, slow, slow.clock, structlog.get_logger())
-    assert await warmer.warm([PLAN, STOCK], WarmUpLimits(good_s=0.1, limit_s=1.0)) == warm
+    log = structlog.get_logger()
+    assert await warm_up(slow, [UNREADABLE, PLAN], slow.clock, log, good_s=0.1, limit_s=1.0) == warm
     assert slow.asked == asked
     assert slow.now - 100.0 == pytest.approx(waited_s)

@@ -15,17 +15,17 @@ from urllib.parse import urlsplit
 import pytest
 from redis import asyncio as client_of
 
+from headrace.hop.config import ConfigError
 from headrace.hop.testing import Harness
 from tests.libs.state.redis_servers import cluster, watched
 from tests.redis_server import RedisServer
-from tests.services.features.calling import Features, get, metrics_of, serving
+from tests.services.features.calling import Features, get, serving
 from tests.services.features.conftest import NOW, create_repo
 from tests.services.features.test_features_outage import eventually
 from tests.services.features.test_features_service import looked_up
 from tests.services.waiting import until
 
 KEYS: dict[str, Sequence[object]] = {"tail": ["p1", "nobody"], "airport": [1, 1], "carrier": ["UA", "UA"]}
-BREAKER = {"min_calls": 2, "open_s": 0.05, "max_open_s": 0.2, "probes": 1}
 STREAM, REJECTED = "headrace:features", "headrace:features:rejected"
 TIME = "event_timestamp"
 
@@ -51,7 +51,7 @@ async def test_a_password_an_account_and_a_database(
         check(await read(repo))
     configuration = repo / "feature_store.yaml"
     configuration.write_text(configuration.read_text().replace("s3cret", "wrong"))
-    assert (await read(repo, breaker=BREAKER)).sources("planes") == ["DEFAULT", "DEFAULT"]
+    assert (await read(repo)).sources("planes") == ["DEFAULT", "DEFAULT"]
 
 
 async def test_tls(tmp_path: Path, redis_with: Callable[..., RedisServer], now: datetime) -> None:
@@ -76,7 +76,7 @@ async def test_tls(tmp_path: Path, redis_with: Callable[..., RedisServer], now: 
     configuration = tmp_path / "repo" / "feature_store.yaml"
     trusting_nobody = configuration.read_text().replace(f",ssl_ca_certs={tmp_path / 'cert.pem'}", "")
     configuration.write_text(trusting_nobody)
-    assert (await read(tmp_path / "repo", breaker=BREAKER)).sources("planes") == ["DEFAULT", "DEFAULT"]
+    assert (await read(tmp_path / "repo")).sources("planes") == ["DEFAULT", "DEFAULT"]
 
 
 async def test_a_cluster_does_not_tell_of_changes_and_is_asked_each_time(
@@ -93,15 +93,15 @@ async def test_a_cluster_does_not_tell_of_changes_and_is_asked_each_time(
             assert looked_up(harness)["store"] == 6
 
 
-async def test_options_that_only_redis_py_knows_leave_it_to_feast(
-    redis: RedisServer, redis_repo: Path, now: datetime
+async def test_options_that_it_does_not_know_are_named_at_the_start(
+    redis: RedisServer, redis_repo: Path
 ) -> None:
     configuration = redis_repo / "feature_store.yaml"
     odd = configuration.read_text().replace(f":{redis.port}", f":{redis.port},single_connection_client=false")
     configuration.write_text(odd)
-    async with serving(redis_repo, store_timeout_s=5.0) as harness:
-        check(await get(harness, KEYS))
-        assert "headrace_features_stock_reads_total 1.0" in metrics_of(harness)
+    with pytest.raises(ConfigError, match="has single_connection_client; leave them out"):
+        async with serving(redis_repo):
+            pass
 
 
 async def test_sentinel_tells_where_the_master_is_and_where_the_next_one(
@@ -110,7 +110,7 @@ async def test_sentinel_tells_where_the_master_is_and_where_the_next_one(
     with watched(tmp_path) as (servers, master, url):
         place = {"connection_string": urlsplit(url).netloc, "sentinel_master": "limits"}
         create_repo(tmp_path / "repo", {"type": "redis", "redis_type": "redis_sentinel", **place})
-        async with serving(tmp_path / "repo", store_timeout_s=1.0, breaker=BREAKER) as harness:
+        async with serving(tmp_path / "repo", store_timeout_s=1.0) as harness:
             check(await get(harness, KEYS))
             servers.kill(master)
             sources = (await get(harness, KEYS)).sources("planes")
@@ -145,7 +145,7 @@ async def speaking(port: int, answer: bytes) -> AsyncIterator[None]:
 async def test_garbage_is_an_outage_and_nothing_else(
     redis: RedisServer, redis_repo: Path, now: datetime, answer: bytes
 ) -> None:
-    async with serving(redis_repo, store_timeout_s=0.1, cache_s=0, breaker=BREAKER) as harness:
+    async with serving(redis_repo, store_timeout_s=0.1, cache_s=0) as harness:
         assert (await get(harness, KEYS)).sources("planes") == ["PRESENT", "NOT_FOUND"]
         redis.kill()
         async with speaking(redis.port, answer):

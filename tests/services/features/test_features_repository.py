@@ -33,7 +33,7 @@ import sys
 from pathlib import Path
 from services.features import wiring
 from services.features.stores.registry import open_feast
-registry, _, _ = open_feast(Path(sys.argv[1]), None, 0.05)
+registry, _ = open_feast(Path(sys.argv[1]), None, 0.05)
 print(*sorted(registry.plans()))
 print(*[name for name in ("feast", "pandas", "pyarrow", "dask") if name in sys.modules])
 from feast import FeatureStore
@@ -67,7 +67,7 @@ def written(folder: Path, content: dict[str, Any]) -> Path:
 
 def plans(repo: Path) -> Mapping[str, ServicePlan]:
     with ThreadPoolExecutor(1) as threads:
-        registry, _, _ = open_feast(repo, threads, 0.05)
+        registry, _ = open_feast(repo, threads, 0.05)
         return registry.plans()
 
 

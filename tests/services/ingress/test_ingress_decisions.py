@@ -30,9 +30,8 @@ from services.ingress.clients import HopRouter
 from services.ingress.config import IngressSettings
 from services.ingress.documents.catalog import Catalog, Credential, Entry, Tenant
 from services.ingress.idempotency.calls import IdempotentCalls
-from services.ingress.inference import InferenceResult, InferenceRunner
+from services.ingress.inference import InferenceResult, InferenceRunner, Routed
 from services.ingress.oip.response import write
-from services.ingress.ports import Routed
 from services.ingress.predict import service
 from services.ingress.predict.response import write_columns, write_models, write_rows
 from services.ingress.predict.service import InferenceServicer
@@ -237,7 +236,7 @@ async def sent(
     """What reaches the router of a request of this tenant."""
     router = Recorder()
     guard = cast("ExtractionGuard", NoGuard())
-    runner = InferenceRunner(router, 100, 0.001, guard, time.monotonic, attributes)
+    runner = InferenceRunner(cast("HopRouter", router), 100, guard, time.monotonic, attributes)
     context = begin("ModelInfer", headers, time.monotonic(), 0.0)
     who = Tenant(tenant, frozenset({"*"}), QuotaSpec(), 1, regulated=tenant == "bank")
     context.credential = Credential(who, "k", frozenset({"predict"}))
@@ -249,7 +248,8 @@ async def test_others_get_their_turn_while_many_rows_are_read_and_written(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     tenant = Tenant("t", frozenset({"double"}), QuotaSpec(), 1)
-    runner = InferenceRunner(Recorder(), 300, 0.001, cast("ExtractionGuard", NoGuard()), time.monotonic)
+    guard, router = cast("ExtractionGuard", NoGuard()), cast("HopRouter", Recorder())
+    runner = InferenceRunner(router, 300, guard, time.monotonic)
     catalog = Catalog({"double": ENTRY.pipeline}, frozenset())
     servicer = InferenceServicer(catalog, runner, cast("IdempotentCalls", None))
     request = pb.PredictRequest(pipeline="double", request_id="r")

@@ -29,7 +29,7 @@ class Log:
         self.now = 1_800_000_000.0
         self.path = path
         self.complaints: list[BaseException | None] = []
-        self.log = SecurityLog(path, max_bytes, kept, lambda: self.now, self.complaints.append)
+        self.log = SecurityLog(path, lambda: self.now, self.complaints.append, max_bytes, kept)
 
     def lines(self) -> list[dict[str, Any]]:
         """Of all files, oldest first, without the salt that each has."""
@@ -148,7 +148,7 @@ async def test_processes_share_the_file_and_its_rotation(tmp_path: Path) -> None
         "import asyncio, sys, time\nfrom pathlib import Path\n"
         "from services.ingress.request_context import begin\nfrom services.ingress.reporting.security_log import SecurityLog\n"
         "async def main():\n"
-        "    log = SecurityLog(Path(sys.argv[1]), 4000, 1000, time.time, print)\n"
+        "    log = SecurityLog(Path(sys.argv[1]), time.time, print, 4000, 1000)\n"
         f"    for i in range({each}):\n"
         "        log.add('denied', begin('m', {}, 0.0, 0.0), {})\n"
         "        await log.flush()\n"

@@ -120,7 +120,7 @@ def test_the_doors_span_says_the_request_as_http_has_it(
 def test_the_store_is_bounded_and_has_the_newest_traces(tmp_path: Path) -> None:
     """What full disks and other processes do to its files: test_ingress_security.py."""
     for i in range(500):
-        SpanStore(tmp_path, 2000, 3).write([{"request_id": str(i), "trace_id": "", "spans": []}])
+        SpanStore(tmp_path, 2000, 2).write([{"request_id": str(i), "trace_id": "", "spans": []}])
     files = list(tmp_path.glob(f"{FILE}*"))
     assert len(files) == 3
     assert sum(file.stat().st_size for file in files) <= 3 * 2100

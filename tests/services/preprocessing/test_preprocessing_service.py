@@ -13,7 +13,7 @@ from headrace.api.preprocessing.v1 import preprocessing_pb2 as pb
 from headrace.columns import Batch, Column, Rows, decode, encode
 from headrace.hop.errors import Code, Fault
 from headrace.hop.testing import Harness, served
-from headrace.steps import compile_steps, spec_json, spec_sha256
+from headrace.steps import compile_steps, service, spec_json, spec_sha256
 from headrace.steps.builtin.images.decode_image import DecodeImage
 from headrace.steps.builtin.images.decoder import Pixels
 from services.preprocessing.wiring import SERVICE
@@ -61,10 +61,11 @@ async def transform(
 @pytest.mark.parametrize("transport", ["unix", "local"])
 @pytest.mark.parametrize("inline_work", [0, 1 << 20])
 async def test_the_service_gives_the_same_bits_as_the_steps_offline(
-    transport: Transport, inline_work: int
+    transport: Transport, inline_work: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     program = compile_steps("preprocessing", SPEC)
-    async with served(SERVICE, {"inline_work": inline_work}, transport) as harness:
+    monkeypatch.setattr(service, "INLINE_WORK", inline_work)
+    async with served(SERVICE, {}, transport) as harness:
         for rows in (1, 2, 7, 64, 300):
             batch = batch_of(rows)
             reply = await transform(harness, batch)

@@ -1,14 +1,14 @@
 """A router's inference without sockets: a pipeline of features, a model and a step, in a world that a test can change."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 from prometheus_client import CollectorRegistry
 
-from headrace.columns import Batch, Column, Rows
+from headrace.columns import Batch, Column, RowError, Rows
 from headrace.hop.errors import Fault
 from headrace.pipeline import ModelUse, Pipeline, Stage, parse
 from services.router.cache.clients import SharedAnswers
@@ -134,6 +134,7 @@ class Served:
         words: Sequence[str | None] | None = None,
         tenant: str = "t",
         budget_s: float = 5.0,
+        errors: Mapping[int, RowError] | None = None,
     ) -> PipelineResult:
         count = len(xs)
         rows = Rows.one_request(count, "r", tenant, self.world.now + budget_s)
@@ -142,7 +143,7 @@ class Served:
             Column.of("x", np.array(xs, np.float64)),
             Column.of_text("word", list(words or ["w"] * count)),
         ]
-        return await self.inference.infer("scored", 0, Batch.of(rows, columns))
+        return await self.inference.infer("scored", 0, Batch.of(rows, columns).with_errors(errors or {}))
 
     def counted(self, outcome: str) -> float:
         labels = {"pipeline": "scored", "outcome": outcome}

@@ -10,6 +10,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
 
+from headrace.columns import RowError
 from headrace.hop.errors import Code, Fault, Reason
 from headrace.pipeline import ModelStage, Plan, cut, parse, plan
 from services.router.cache.route import identity_of
@@ -32,6 +33,13 @@ async def test_nothing_is_kept_while_nobody_knows_for_sure_which_version_answers
     assert ages(await served.ask([1.0])) == [-1]
     read = served.registry.get_sample_value
     assert read("headrace_router_cache_unpinned", {"pipeline": "scored"}) == 1
+
+
+async def test_a_row_that_failed_before_is_not_computed() -> None:
+    served = Served(World())
+    early = RowError(Code.INVALID_ARGUMENT, Reason.REASON_INPUT_RANGE, "x is wrong")
+    assert (await served.ask([1.0, 2.0], errors={0: early})).batch.errors == {0: early}
+    assert served.world.calls["times"] == 1
 
 
 async def test_rows_that_wait_for_the_same_answer_share_it() -> None:

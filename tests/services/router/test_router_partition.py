@@ -1,7 +1,7 @@
 """Rows with one key go to one replica of the executor, and come back in the order of the request."""
 
 import time
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from functools import partial
@@ -20,11 +20,10 @@ from headrace.hop.testing import Harness, served
 from headrace.pipeline import ModelUse, parse
 from headrace.releases import Partition
 from services.ingress.clients import INFER
-from services.router.clients import HopReplicas
 from services.router.config import RouterConfig
 from services.router.inference import Inference
 from services.router.pipelines import Compiler, Served
-from services.router.routes.partition import RowPartition
+from services.router.routes.partition import Replicas, RowPartition, healthy_replicas
 from services.router.stages.by_replica import REPLICA, run_by_replica
 from services.router.stages.registry import connected
 from services.router.stages.runner import StageResult
@@ -61,6 +60,7 @@ class Running:
     executors: list[Executor]
     harnesses: list[Harness]
     inference: Inference
+    replicas: Replicas
 
     def homes(self) -> dict[str, set[int]]:
         """Key → which executors have seen it."""
@@ -87,9 +87,10 @@ async def running() -> AsyncIterator[Running]:
         plain = Compiler(runners).compile(first_released(parse(DOCUMENT, "keyed.yaml")))
         # Three replicas never have four times their mean, so nothing is passed on.
         steady = Partition(by="key", load_factor=4)
-        by_key = RowPartition(steady, HopReplicas(client, time.monotonic), time.monotonic)
+        replicas = partial(healthy_replicas, client, time.monotonic)
+        by_key = RowPartition(steady, replicas, time.monotonic)
         found = Served(plain.pipeline, plain.routes, partition=by_key)
-        made = Running(executors, harnesses, inference(found))
+        made = Running(executors, harnesses, inference(found), replicas)
         await ask(made, ["first"])  # before it, the replicas are not resolved
         yield made
 
@@ -109,6 +110,7 @@ async def test_only_the_keys_of_a_lost_replica_move(running: Running) -> None:
         executor.seen.clear()
     for _ in range(3):
         await ask(running, KEYS)
+    assert sorted(running.replicas().values()) == [0, 2]
     after = running.homes()
     for key in map(str, KEYS):
         assert 1 not in after[key]
@@ -142,17 +144,9 @@ async def _partitioned(releases: Released) -> None:
     assert not executors[0].seen.keys() & executors[1].seen.keys()
 
 
-@dataclass
-class Replicas:
-    places: Mapping[str, int]
-
-    def healthy(self) -> Mapping[str, int]:
-        return self.places
-
-
 def test_a_row_without_a_key_goes_anywhere() -> None:
-    three = Replicas({"unix:/a": 0, "unix:/b": 1, "unix:/c": 5})
-    by_key = RowPartition(Partition(by="key"), three, lambda: 0.0)
+    three = {"unix:/a": 0, "unix:/b": 1, "unix:/c": 5}
+    by_key = RowPartition(Partition(by="key"), lambda: three, lambda: 0.0)
     marked = by_key.mark(batch_of([*map(str, range(50)), None]))
     places = marked.columns[REPLICA].array.tolist()
     assert set(places[:50]) == {0, 1, 5}
@@ -163,8 +157,8 @@ def test_a_row_without_a_key_goes_anywhere() -> None:
 
 def test_one_replica_needs_no_partition() -> None:
     whole = batch_of(["a"])
-    one = Replicas({"unix:/a": 0})
-    assert RowPartition(Partition(by="key"), one, lambda: 0.0).mark(whole) is whole
+    one = {"unix:/a": 0}
+    assert RowPartition(Partition(by="key"), lambda: one, lambda: 0.0).mark(whole) is whole
 
 
 # What happens to the rows of a replica: an answer, or a failure of some rows, of all of them, or of the call.

@@ -8,15 +8,16 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import date
+from functools import partial
 from pathlib import Path
 
 from headrace import slo
 from headrace.access import changes
 from headrace.catalog.errors import RecordsError
 from headrace.cli.diagnosis import alert_files, encryption_at_rest
-from headrace.cli.diagnosis.doctor_checks import Finding, Level
+from headrace.cli.diagnosis.doctor_checks import Finding, Verdict, bad, good, warn
 from headrace.cli.diagnosis.readiness_attestations import Attestation, ReadinessSettings
 from headrace.cli.installation import certificates, control_place
 from headrace.cli.installation.layout import Layout
@@ -57,40 +58,40 @@ class Evidence:
 
 def examine(layout: Layout, evidence: Evidence) -> Iterator[Item]:
     """All lines of both checklists."""
-    said = evidence.said
-    for finding in (
-        _instrumentation(evidence.metrics),
-        _signed(layout),
-        _parity(evidence.parity),
-        _can_go_back(layout),
-        _told("security scans", said.security_scan, "security_scan", evidence),
-    ):
-        yield Item(PRE_PRODUCTION, finding)
-    for finding in (
-        _objectives(layout),
-        _runbooks(layout),
-        _told("on call", said.on_call, "on_call", evidence),
-        _told("cost and capacity plan", said.capacity_plan, "capacity_plan", evidence),
-        _told("retention of telemetry", said.retention, "retention", evidence),
-        _encryption(layout, evidence),
-        _access(layout, evidence.today),
-        _audit(layout),
-    ):
-        yield Item(PRODUCTION, finding)
+    said, told = evidence.said, partial(_told, evidence=evidence)
+    checks: dict[str, dict[str, Callable[[], Verdict]]] = {
+        PRE_PRODUCTION: {
+            "metrics of the promises": lambda: _instrumentation(evidence.metrics),
+            "models signed and versioned": lambda: _signed(layout),
+            "online features as offline": lambda: _parity(evidence.parity),
+            "canary and rollback": lambda: _can_go_back(layout),
+            "security scans": lambda: told(said.security_scan, "security_scan"),
+        },
+        PRODUCTION: {
+            "promises and alerts": lambda: _objectives(layout),
+            "runbooks": lambda: _runbooks(layout),
+            "on call": lambda: told(said.on_call, "on_call"),
+            "cost and capacity plan": lambda: told(said.capacity_plan, "capacity_plan"),
+            "retention of telemetry": lambda: told(said.retention, "retention"),
+            "encryption at rest": lambda: _encryption(layout, evidence),
+            "access control": lambda: _access(layout, evidence.today),
+            "audit": lambda: _audit(layout),
+        },
+    }
+    for checklist, items in checks.items():
+        for what, check in items.items():
+            yield Item(checklist, Finding(what, *check()))
 
 
-def _instrumentation(metrics: Mapping[str, str]) -> Finding:
-    what = "metrics of the promises"
+def _instrumentation(metrics: Mapping[str, str]) -> Verdict:
     if not metrics:
-        return Finding(what, Level.WARN, "nothing runs, so nothing could be read", "headrace up")
+        return warn("nothing runs, so nothing could be read", "headrace up")
     missing = [
         f"{service}: {series}" for service, series in SLI_SERIES.items() if _lacks(metrics, service, series)
     ]
     if missing:
-        return Finding(
-            what, Level.BAD, f"missing: {', '.join(missing)}", "predict something first; then headrace status"
-        )
-    return Finding(what, Level.GOOD, f"read from {', '.join(sorted(metrics))}")
+        return bad(f"missing: {', '.join(missing)}", "predict something first; then headrace status")
+    return good(f"read from {', '.join(sorted(metrics))}")
 
 
 def _lacks(metrics: Mapping[str, str], service: str, series: str) -> bool:
@@ -99,10 +100,9 @@ def _lacks(metrics: Mapping[str, str], service: str, series: str) -> bool:
     return re.search(rf"^{series}\b", pages, re.MULTILINE) is None
 
 
-def _signed(layout: Layout) -> Finding:
-    what = "models signed and versioned"
+def _signed(layout: Layout) -> Verdict:
     if not layout.models.is_dir():
-        return Finding(what, Level.WARN, "there are no models yet", "headrace models add")
+        return warn("there are no models yet", "headrace models add")
     trust = Trust((layout.model_public_key,))
     refused, count = [], 0
     try:
@@ -117,22 +117,20 @@ def _signed(layout: Layout) -> Finding:
     except (RepositoryError, OSError) as error:
         refused.append(str(error))
     if refused:
-        return Finding(what, Level.BAD, "; ".join(refused[:3]), "headrace models verify")
-    return Finding(what, Level.GOOD, f"{count} versions")
+        return bad("; ".join(refused[:3]), "headrace models verify")
+    return good(f"{count} versions")
 
 
-def _parity(parity: Callable[[], str | None]) -> Finding:
-    what = "online features as offline"
+def _parity(parity: Callable[[], str | None]) -> Verdict:
     wrong = parity()
     if wrong is None:
-        return Finding(what, Level.WARN, "not compared", "headrace features check")
+        return warn("not compared", "headrace features check")
     if wrong:
-        return Finding(what, Level.BAD, wrong, "headrace features materialize")
-    return Finding(what, Level.GOOD, "a sample is equal")
+        return bad(wrong, "headrace features materialize")
+    return good("a sample is equal")
 
 
-def _can_go_back(layout: Layout) -> Finding:
-    what = "canary and rollback"
+def _can_go_back(layout: Layout) -> Verdict:
     try:
         store = control_place.releases(layout)
         try:
@@ -140,96 +138,85 @@ def _can_go_back(layout: Layout) -> Finding:
         finally:
             store.close()
     except (ConfigError, OSError) as error:
-        return Finding(what, Level.BAD, str(error), "headrace release show")
+        return bad(str(error), "headrace release show")
     if not counts:
-        return Finding(what, Level.BAD, "nothing is released", "headrace release deploy PIPELINE")
+        return bad("nothing is released", "headrace release deploy PIPELINE")
     alone = sorted(name for name, count in counts.items() if count < 2)
     if alone:
-        return Finding(
-            what,
-            Level.WARN,
+        return warn(
             f"{', '.join(alone)}: only one release, so there is nothing to go back to",
             "a second release by: headrace rollout start PIPELINE --models …",
         )
-    return Finding(what, Level.GOOD, f"{len(counts)} pipelines can go back; monitoring judges rollouts")
+    return good(f"{len(counts)} pipelines can go back; monitoring judges rollouts")
 
 
-def _objectives(layout: Layout) -> Finding:
-    what = "promises and alerts"
+def _objectives(layout: Layout) -> Verdict:
     try:
         settings = alert_files.settings(layout)
         documents = load_folder(layout.documents).values()
     except (ConfigError, DocumentError, OSError) as error:
-        return Finding(what, Level.BAD, str(error), "headrace pipeline check")
+        return bad(str(error), "headrace pipeline check")
     if not (settings.alertmanager or settings.webhooks):
-        return Finding(
-            what, Level.BAD, "nobody is told of alerts", "webhooks or alertmanager in settings/slo.yaml"
-        )
+        return bad("nobody is told of alerts", "webhooks or alertmanager in settings/slo.yaml")
     silent = sorted(document.name for document in documents if document.objectives is None)
     if silent:
         told = f"{', '.join(silent)}: the document promises nothing; watched: {DEFAULT_AVAILABILITY}"
-        return Finding(what, Level.WARN, told, "the key objectives of the document")
-    return Finding(what, Level.GOOD, f"{len(documents)} pipelines")
+        return warn(told, "the key objectives of the document")
+    return good(f"{len(documents)} pipelines")
 
 
-def _runbooks(layout: Layout) -> Finding:
+def _runbooks(layout: Layout) -> Verdict:
     folder = layout.root / _RUNBOOKS
     names = slo.alert_names(layout.alert_rules)
     missing = [name for name in names if not (folder / slo.runbook(name)).is_file()]
     if missing:
-        return Finding("runbooks", Level.BAD, f"no page for {', '.join(missing)}", f"write it in {_RUNBOOKS}")
-    return Finding("runbooks", Level.GOOD, f"a page for each of {len(names)} alerts")
+        return bad(f"no page for {', '.join(missing)}", f"write it in {_RUNBOOKS}")
+    return good(f"a page for each of {len(names)} alerts")
 
 
-def _access(layout: Layout, today: date) -> Finding:
-    what = "access control"
+def _access(layout: Layout, today: date) -> Verdict:
     if not layout.home.is_dir() or layout.home.stat().st_mode & 0o077:
-        return Finding(what, Level.BAD, f"{layout.home} is open to other users", "headrace up closes it")
+        return bad(f"{layout.home} is open to other users", "headrace up closes it")
     try:
         with control_place.records(layout) as records:
             found = changes.read(records).tenants
     except RecordsError as error:
-        return Finding(what, Level.BAD, str(error), "headrace status")
+        return bad(str(error), "headrace status")
     ends = certificates.expires(layout.tls / "server.pem")
     if ends is None or ends.date() <= today:
-        return Finding(what, Level.BAD, "the door has no valid certificate", "headrace doctor")
+        return bad("the door has no valid certificate", "headrace doctor")
     wide = sorted(name for name, tenant in found.items() if "*" in tenant.pipelines)
     if wide:
-        return Finding(
-            what,
-            Level.WARN,
+        return warn(
             f"{', '.join(wide)} may use all pipelines",
             "headrace tenants set NAME --pipeline PIPELINE",
         )
-    return Finding(what, Level.GOOD, f"{len(found)} tenants, each with its own pipelines")
+    return good(f"{len(found)} tenants, each with its own pipelines")
 
 
-def _audit(layout: Layout) -> Finding:
-    what = "audit"
+def _audit(layout: Layout) -> Verdict:
     if not layout.model_log.is_file():
-        return Finding(
-            what, Level.BAD, f"no {_short(layout.model_log)}", "loading a model writes it: headrace up"
-        )
+        return bad(f"no {_short(layout.model_log)}", "loading a model writes it: headrace up")
     if not os.access(layout.model_log.parent, os.W_OK):
-        return Finding(what, Level.BAD, f"{layout.model_log.parent} can't be written", "headrace doctor")
-    return Finding(what, Level.GOOD, f"written in {_short(layout.model_log.parent)}")
+        return bad(f"{layout.model_log.parent} can't be written", "headrace doctor")
+    return good(f"written in {_short(layout.model_log.parent)}")
 
 
-def _encryption(layout: Layout, evidence: Evidence) -> Finding:
-    attested = _told("encryption at rest", evidence.said.encryption, "encryption", evidence)
-    return replace(attested, found=encryption_at_rest.summary(layout, evidence.said, evidence.today))
+def _encryption(layout: Layout, evidence: Evidence) -> Verdict:
+    level, _, fix = _told(evidence.said.encryption, "encryption", evidence)
+    return level, encryption_at_rest.summary(layout, evidence.said, evidence.today), fix
 
 
-def _told(what: str, said: Attestation | None, key: str, evidence: Evidence) -> Finding:
+def _told(said: Attestation | None, key: str, evidence: Evidence) -> Verdict:
     fix = f"when it is done, say so in settings/readiness.yaml: {key}: {{by: NAME, date: {evidence.today}}}"
     if said is None:
-        return Finding(what, Level.BAD, "nobody has said that it is done", fix)
+        return bad("nobody has said that it is done", fix)
     text = f"{said.by}, {said.date}" + (f": {said.note}" if said.note else "")
     if said.date > evidence.today:
-        return Finding(what, Level.BAD, f"{text}: in the future", fix)
+        return bad(f"{text}: in the future", fix)
     if evidence.today > evidence.said.end(said):
-        return Finding(what, Level.BAD, f"{text}: longer than {evidence.said.valid_days} days ago", fix)
-    return Finding(what, Level.GOOD, text)
+        return bad(f"{text}: longer than {evidence.said.valid_days} days ago", fix)
+    return good(text)
 
 
 def _short(path: Path) -> str:

@@ -7,25 +7,18 @@ import os
 from pathlib import Path
 
 
-class Lock:
-    """Held from `take` until the process ends; the kernel releases it even after a kill -9."""
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        self._descriptor: int | None = None
-
-    def take(self) -> bool:
-        """Takes it and writes our pid into the file. Returns whether it was free."""
-        descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT, 0o600)
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            os.close(descriptor)
-            return False
-        os.ftruncate(descriptor, 0)
-        os.write(descriptor, f"{os.getpid()}\n".encode())
-        self._descriptor = descriptor  # open until this process ends
-        return True
+def take(path: Path) -> bool:
+    """Writes our pid into the file and holds its lock until this process ends; the kernel releases it even after a kill -9.
+    Returns whether it was free."""
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(descriptor)
+        return False
+    os.ftruncate(descriptor, 0)
+    os.write(descriptor, f"{os.getpid()}\n".encode())
+    return True  # open until this process ends
 
 
 def holder(path: Path) -> int | None:

@@ -34,7 +34,10 @@ async def serving(path: Path, handler: RequestHandler) -> AsyncIterator[None]:
         finally:
             writer.close()
 
-    server = await _listening(path, handle)
+    # Who connects to a socket that is bound and does not listen yet is refused, so `path` is there only when it does.
+    early = path.with_name(path.name + ".new")
+    server = await asyncio.start_unix_server(handle, early, limit=_MAX_LINE)
+    early.rename(path)
     try:
         yield
     finally:
@@ -42,22 +45,8 @@ async def serving(path: Path, handler: RequestHandler) -> AsyncIterator[None]:
         _remove(path)
 
 
-async def _listening(
-    path: Path, handle: Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
-) -> asyncio.Server:
-    # Who connects to a socket that is bound and does not listen yet is refused, so `path` is there only when it does.
-    early = path.with_name(path.name + ".new")
-    _remove(early)
-    bound = socket.socket(socket.AF_UNIX)
-    try:
-        bound.bind(str(early))
-        server = await asyncio.start_unix_server(handle, sock=bound, limit=_MAX_LINE)
-    except BaseException:
-        bound.close()
-        _remove(early)
-        raise
-    early.rename(path)
-    return server
+def _remove(path: Path) -> None:
+    path.unlink(missing_ok=True)
 
 
 async def _answered(handler: RequestHandler, request: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -65,10 +54,6 @@ async def _answered(handler: RequestHandler, request: Mapping[str, Any]) -> Mapp
         return await handler(request)
     except Exception as error:  # noqa: BLE001 - the client must get the error, whatever it is
         return {"error": f"the supervisor could not do it: {type(error).__name__}: {error}"}
-
-
-def _remove(path: Path) -> None:
-    path.unlink(missing_ok=True)
 
 
 def ask(path: Path, request: Mapping[str, Any], timeout: float) -> dict[str, Any]:

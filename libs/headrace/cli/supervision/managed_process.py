@@ -23,21 +23,12 @@ from headrace.hop.process.lifecycle import EXIT_CONFIG
 _PROBE_STARTING_S = 0.05
 _PROBE_UNREADY_S = 0.5
 _TIMEOUT_STARTING_S = 1.0
-# A probe without an answer is waited for, but the process's heartbeat is read meanwhile, so often (seconds).
-_HEARTBEAT_EVERY_S = 1.0
-# Seconds between two looks whether a process is stopped (SIGSTOP): a stopped one can't answer, so it is not probed.
+# Seconds between two looks whether a process is stopped (SIGSTOP): a stopped one can't answer, so it is not probed. So often is
+# the heartbeat of one read that has not answered a probe yet.
 _LOOK_EVERY_S = 1.0
 _LINES = 8
-# After so many processes that ended before they were ready, the next one will hardly become ready.
-_HOPELESS_AFTER = 4
 Start = Callable[[Installation, str, int, int], Awaitable[Process]]
 Moved = Callable[[str, str], None]
-
-_SEEN = {
-    ProbeResult.REFUSING: "it says that it takes no calls now",
-    ProbeResult.BUSY: "it does not answer, though its event loop takes turns",
-    ProbeResult.SILENT: "it does not answer, and its event loop stands still",
-}
 
 
 class ReplaceError(Exception):
@@ -60,10 +51,6 @@ class ManagedProcess:
         self.instance = instance
         self.policy = RestartPolicy(rules)
         self.current: Process | None = None
-        self._refused = False  # the last process could not use its settings
-        self._reason = ""
-        self._unstartable = False  # the last try to start one failed
-        self._failures = 0  # processes that ended by themselves, and failed tries to start one
         self._installation = installation
         self._rules = rules
         self._log = log.bind(member=instance)
@@ -71,29 +58,10 @@ class ManagedProcess:
         self._moved = moved
         self._generation = 0
         self._changing = asyncio.Lock()  # must be held to change `current`
-        self._replacing = (
-            asyncio.Lock()
-        )  # one restart at a time: its old process has the other slot until it ends
+        # One restart at a time: its old process has the other slot until it ends.
+        self._replacing = asyncio.Lock()
         self._hurry = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
-
-    @property
-    def trouble(self) -> str:
-        """Why it will not become ready by itself; empty while it still may."""
-        if self.policy.state is State.READY:
-            return ""
-        if self._refused:
-            return (
-                f"it can't use its settings: {self._reason}" if self._reason else "it can't use its settings"
-            )
-        if self.policy.in_vain >= _HOPELESS_AFTER:
-            return f"it ended {self.policy.in_vain} times before it was ready: {self._reason}"
-        return ""
-
-    @property
-    def reason(self) -> str:
-        """Why its last process, or the last try to start one, failed; empty once another one is ready."""
-        return "" if self.policy.state is State.READY else self._reason
 
     def begin(self) -> None:
         """Starts the instance and watches it from now on."""
@@ -113,56 +81,58 @@ class ManagedProcess:
     async def replace(self) -> None:
         """Starts a new process, waits until it is ready, then lets the old one finish. Raises ReplaceError."""
         async with self._replacing:
+            failed, old = self.policy.failed, self.current
             if service_of(self.instance) in services.ALONE:
-                await self._begin_anew()
-                return
-            async with self._changing:
-                old = self.current
-                if old is not None and old.alive:
-                    await self._hand_over(old)
-            if old is not None and self.current is not old:
-                await old.retire(successor=True)
-                self._log.info("replaced", old=old.pid, new=self.current.pid if self.current else None)
-                return
-            # Nothing serves, so there is nothing to hand over: the next process starts at once, without the backoff.
-            failures = self._failures
-            self._hurry.set()
-            await self._until_ready(failures)
-
-    async def _begin_anew(self) -> None:
-        """Its next process needs what the one that runs has for itself. Raises ReplaceError."""
-        failures, old = self._failures, self.current
-        self._hurry.set()
-        if old is not None:
-            await old.retire()
-            failures += 1  # its end
-            while self.current is old:  # noqa: ASYNC110 - as `_until_ready`
-                await asyncio.sleep(_PROBE_STARTING_S)
-        await self._until_ready(failures)
+                # The next process needs what the one that runs has for itself.
+                self._hurry.set()
+                if old is not None:
+                    await old.retire()
+                    failed += 1  # its end
+                    while self.current is old:  # noqa: ASYNC110 - as `_until_ready`
+                        await asyncio.sleep(_PROBE_STARTING_S)
+            else:
+                async with self._changing:
+                    old = self.current
+                    if old is not None and old.alive:
+                        await self._hand_over(old)
+                if old is not None and self.current is not old:
+                    await old.retire(successor=True)
+                    self._log.info("replaced", old=old.pid, new=self.current.pid if self.current else None)
+                    return
+                # Nothing serves, so there is nothing to hand over: the next process starts at once, without the backoff.
+                failed = self.policy.failed
+                self._hurry.set()
+            await self._until_ready(failed)
 
     async def _hand_over(self, old: Process) -> None:
+        """To a new process, once it is ready. Raises ReplaceError."""
+        deadline = time.monotonic() + self._rules.start
         try:
-            await self._take_over(old)
+            new = await self._spawn(1 - old.slot)
+            while await new.look(_TIMEOUT_STARTING_S) is not ProbeResult.READY:
+                if await new.ended(_PROBE_STARTING_S) or time.monotonic() > deadline:
+                    await self._give_up(new)
+                    raise ReplaceError(
+                        self._why("the new process did not become ready, so the old one goes on")
+                    )
+            await self._refuse_worse(old, new)
+            try:
+                await new.publish()
+            except OSError:
+                await self._give_up(new)
+                raise
         except (OSError, ConfigError, LayoutError) as error:
             raise ReplaceError(
                 f"{self.instance}: no new process can be started ({sentence(error)}), so the old one goes on"
             ) from error
-
-    async def _take_over(self, old: Process) -> None:
-        deadline = time.monotonic() + self._rules.start
-        new = await self._successor(1 - old.slot, deadline)
-        if not new.alive:
-            raise ReplaceError(self._why("the new process did not become ready, so the old one goes on"))
-        await self._refuse_worse(old, new)
-        try:
-            await new.publish()
-        except OSError:
-            new.kill()
-            await new.forget()
-            raise
         self.current = new
         self._moved(self.instance, new.metrics)
         self.policy.replaced(time.monotonic())
+
+    @staticmethod
+    async def _give_up(new: Process) -> None:
+        new.kill()
+        await new.forget()
 
     async def _refuse_worse(self, old: Process, new: Process) -> None:
         """Raises ReplaceError if the new process has a model in quarantine that the old one serves: its file may have changed."""
@@ -170,31 +140,20 @@ class ManagedProcess:
         lost = quarantined_models.newly_held(*pages)
         if not lost:
             return
-        new.kill()
-        await new.forget()
+        await self._give_up(new)
         told = await asyncio.to_thread(quarantined_models.forget, self._installation.layout, lost)
         why = "\n".join(told) or f"it has {', '.join(lost)} in quarantine"
         raise ReplaceError(
             f"{self.instance}: the new process can't use a model that the old one serves, so the old one goes on\n{why}"
         )
 
-    async def _successor(self, slot: int, deadline: float) -> Process:
-        """A new process that is ready, or one that has ended and whose files are removed."""
-        new = await self._spawn(slot)
-        while await new.look(_TIMEOUT_STARTING_S) is not ProbeResult.READY:
-            if await new.ended(_PROBE_STARTING_S) or time.monotonic() > deadline:
-                new.kill()
-                await new.forget()
-                break
-        return new
-
-    async def _until_ready(self, failures: int) -> None:
-        """Waits for readiness. Raises ReplaceError. `failures`: how many there were when the wait began."""
-        deadline = time.monotonic() + self._rules.start
+    async def _until_ready(self, failed: int) -> None:
+        """Waits for readiness. Raises ReplaceError. `failed`: `policy.failed` when the wait began."""
+        deadline, policy = time.monotonic() + self._rules.start, self.policy
         # Of a process that has just ended the state is known a moment later.
-        while self.current is None or self.policy.state is not State.READY:
-            if self._failures > failures and (self.trouble or self._unstartable):
-                raise ReplaceError(f"{self.instance}: {self._reason}; it is tried again and again")
+        while self.current is None or policy.state is not State.READY:
+            if policy.failed > failed and (policy.trouble or policy.unstartable):
+                raise ReplaceError(f"{self.instance}: {policy.reason}; it is tried again and again")
             if time.monotonic() > deadline:
                 raise ReplaceError(self._why("it did not become ready"))
             await asyncio.sleep(_PROBE_STARTING_S)
@@ -216,119 +175,87 @@ class ManagedProcess:
                 self.current = await self._spawn(slot=0)
                 self._moved(self.instance, self.current.metrics)
                 self.policy.started(time.monotonic())
-        lost, killed = await self._supervise_current()
-        delay = self.policy.exited(time.monotonic())
-        self._refused = lost.exit_code == EXIT_CONFIG
-        self._unstartable = False
-        self._reason = killed or _end_of(lost.exit_code)
-        if self._refused:
-            self._reason = lost.last_words() or self._reason
-        self._failures += 1
+        while True:
+            process = self.current
+            assert process is not None, "only this method and `stop` take it away"
+            killed = await self._watch(process)
+            async with self._changing:  # a restart in progress decides first which one is current
+                if self.current is process:
+                    self.current = None
+                    await process.forget()
+                    break
+        refused = process.exit_code == EXIT_CONFIG
+        why = (refused and process.last_words()) or killed or _end_of(process.exit_code)
+        delay = self.policy.ended(time.monotonic(), why, refused=refused)
         self._log.warning(
-            "ended", pid=lost.pid, exit_code=lost.exit_code, reason=self._reason, restart_in_s=delay
+            "ended", pid=process.pid, exit_code=process.exit_code, reason=why, restart_in_s=delay
         )
         return delay
 
     def _after_error(self, error: Exception) -> float:
         """No process could be started, or supervised. Returns the seconds to wait before the next try."""
+        why = sentence(error)
         if self.current is not None:
-            self._log.error("the supervision failed and goes on", error=sentence(error))
+            self._log.error("the supervision failed and goes on", error=why)
             return _PROBE_UNREADY_S
-        delay = self.policy.unstartable(time.monotonic())
-        self._refused = isinstance(error, ConfigError)
-        self._unstartable = True
-        self._reason = sentence(error)
-        self._failures += 1
-        self._log.error("can't be started", reason=self._reason, again_in_s=delay)
+        delay = self.policy.ended(time.monotonic(), why, refused=isinstance(error, ConfigError), ran=False)
+        self._log.error("can't be started", reason=why, again_in_s=delay)
         return delay
 
-    async def _supervise_current(self) -> tuple[Process, str]:
-        """Probes the current process until it has ended. Returns it, and why it was killed (empty if it was not)."""
-        killed, why = None, ""
-        while True:
-            process = self.current
-            assert process is not None, "only `_supervise_current` and `stop` take it away"
-            planned = self._pause()
-            began = time.monotonic()
-            if await self._ended(process, planned):
-                async with self._changing:  # a restart in progress decides first which one is current
-                    if self.current is process:
-                        self.current = None
-                        await process.forget()
-                        return process, why if killed is process else ""
-                continue
-            late_by = time.monotonic() - began - planned
-            found = self.policy.hung() or await self._probe(process, late_by)
-            if found and self.current is process:
-                killed, why = process, found
-                self._log.error("killed", pid=process.pid, reason=why)
-                process.kill()
-
-    async def _ended(self, process: Process, within: float) -> bool:
-        """Waits for the next probe, or until a process that is stopped (SIGSTOP) must be killed. Returns whether it ended."""
-        left = within
-        while True:
-            step = min(left, _LOOK_EVERY_S)
-            if await process.ended(step):
-                return True
-            stopped, left = process.stopped, left - step
-            self.policy.stopped_for(step if stopped else None, time.monotonic())
-            if self.policy.hung() or (left <= 0 and not stopped):
-                return False
-            left = left if left > 0 else _LOOK_EVERY_S
-
-    async def _probe(self, process: Process, late_by: float) -> str:
-        """One probe of the current process. Returns why it must be killed, or an empty text."""
-        starting = self.policy.state is State.STARTING
-        allowed = _TIMEOUT_STARTING_S if starting else self._rules.timeout
-        began = time.monotonic()
-        looking = asyncio.ensure_future(process.look(allowed))
-        listening = asyncio.ensure_future(self._listen(process, late_by))
+    async def _watch(self, process: Process) -> str:
+        """Probes a process until it has ended or is no longer the current one. Returns why it was killed; empty: it was not."""
+        policy, killed = self.policy, ""
+        due, late_by = time.monotonic() + self._pause(), 0.0
+        looking: asyncio.Future[ProbeResult] | None = None
+        sent, allowed = 0.0, 0.0
         try:
-            await asyncio.wait({looking, listening}, return_when=asyncio.FIRST_COMPLETED)
-            if not looking.done():
-                return await listening
-            seen = looking.result()
+            while self.current is process:
+                began, before = time.monotonic(), policy.state
+                step = max(due - began, 0.0) if looking is None else max(self._pause(), _PROBE_UNREADY_S)
+                step = min(step, _LOOK_EVERY_S)
+                if await process.ended(step, looking):
+                    break
+                now = time.monotonic()
+                overrun = now - began - step
+                policy.stopped_for(min(now - began, step) if process.stopped else None, now)
+                if looking is None:
+                    late_by = max(late_by, overrun)
+                    if now >= due and process.stopped:
+                        due = now + _LOOK_EVERY_S
+                    elif now >= due:
+                        starting = policy.state is State.STARTING
+                        sent, allowed = now, _TIMEOUT_STARTING_S if starting else self._rules.timeout
+                        looking = asyncio.ensure_future(process.look(allowed))
+                elif looking.done():
+                    late_by = max(late_by, now - sent - allowed - probes.HEARTBEAT_TIMEOUT_S)
+                    await self._probed(process, looking.result(), late_by)
+                    looking, late_by, due = None, 0.0, now + self._pause()
+                else:
+                    await self._listen(process, overrun)
+                if policy.state is not before:
+                    self._log.info("state", pid=process.pid, state=str(policy.state))
+                if self.current is process and not killed and (killed := policy.must_end(now)):
+                    self._log.error("killed", pid=process.pid, reason=killed)
+                    process.kill()
         finally:
-            looking.cancel()
-            listening.cancel()
-        late_by = max(late_by, time.monotonic() - began - allowed - probes.HEARTBEAT_TIMEOUT_S)
-        if self.current is not process:
-            return ""
-        if seen is ProbeResult.READY:
-            await process.publish()
-        before, now = self.policy.state, time.monotonic()
-        self.policy.probed(seen, now, late_by)
-        if process.stopped:
-            self.policy.stopped_for(min(now - began, allowed), now)
-        if self.policy.state is not before:
-            self._log.info("state", pid=process.pid, state=str(self.policy.state))
-        self._note(seen)
-        if self.policy.overdue(now):
-            return f"it was not ready after {self._rules.start:g} s"
-        return self.policy.hung()
+            if looking is not None:
+                looking.cancel()
+        return killed
 
-    async def _listen(self, process: Process, late_by: float) -> str:
-        """Reads the process's heartbeat as long as a probe is not answered. Returns why it must be killed, if so."""
-        while not (why := self.policy.hung()):
-            began = time.monotonic()
-            pause = _PROBE_UNREADY_S if self.policy.state is State.UNREADY else _HEARTBEAT_EVERY_S
-            await asyncio.sleep(pause)
-            age = await process.heartbeat_age()
-            if self.current is not process:
-                return ""  # the policy is for its successor now
-            now = time.monotonic()
-            late_by = max(late_by, now - began - pause - probes.HEARTBEAT_TIMEOUT_S)
+    async def _probed(self, process: Process, seen: ProbeResult, late_by: float) -> None:
+        if self.current is process:
+            if seen is ProbeResult.READY:
+                await process.publish()
+            self.policy.probed(seen, time.monotonic(), late_by)
+
+    async def _listen(self, process: Process, late_by: float) -> None:
+        """Reads the heartbeat of a process that has not answered a probe yet."""
+        began = time.monotonic()
+        age = await process.heartbeat_age()
+        now = time.monotonic()
+        if self.current is process:  # else the policy is for its successor now
+            late_by = max(late_by, now - began - probes.HEARTBEAT_TIMEOUT_S)
             self.policy.heartbeat(age, now, late_by)
-            late_by = 0.0
-        return why
-
-    def _note(self, seen: ProbeResult) -> None:
-        """Records why a process that runs is not ready."""
-        if self.policy.state is State.READY:
-            self._reason, self._refused, self._unstartable = "", False, False
-        elif self.policy.state is State.UNREADY:
-            self._reason = _SEEN[seen]
 
     def _pause(self) -> float:
         """Seconds until the next probe."""

@@ -25,7 +25,7 @@ from headrace.hop.process.heartbeat import AGE
 _CHECK = unary(health_pb2.HealthCheckRequest, health_pb2.HealthCheckResponse, idempotent=True, name="Check")
 # Codes by which hop's client says that the callee did not answer.
 _NO_ANSWER = frozenset({Code.UNAVAILABLE, Code.DEADLINE_EXCEEDED})
-_STATUS = re.compile(rb"HTTP/1\.[01] (\d{3}) ")
+_READY = re.compile(rb"HTTP/1\.[01] 200 ")
 _HEARTBEAT = re.compile(rf"^{AGE} (\S+)$".encode(), re.MULTILINE)
 # A thread of the process publishes the heartbeat; on a loaded machine it has to wait, too.
 HEARTBEAT_TIMEOUT_S = 2.0
@@ -78,30 +78,18 @@ class IngressProbe:
 
     async def look(self, timeout_s: float) -> ProbeResult:
         """As `GrpcProbe.look`."""
+        private = isinstance(self._address, Path)
         try:
             async with asyncio.timeout(timeout_s):
-                status = await self._ask()
+                answer = await _get(self._address, _READY_PATH, _OF_OURS if private else b"")
         except (FileNotFoundError, ConnectionRefusedError, TimeoutError):
             return await _unanswered(self._metrics)  # nobody listens, accepts or answers
         except OSError:
             return ProbeResult.REFUSING  # Envoy closes the connections that are too many for it
-        return ProbeResult.READY if status == 200 else ProbeResult.REFUSING
+        return ProbeResult.READY if _READY.match(answer) else ProbeResult.REFUSING
 
     async def close(self) -> None:
         """Each look has a connection of its own."""
-
-    async def _ask(self) -> int:
-        """The HTTP status; 0 if the connection was closed without one."""
-        private = isinstance(self._address, Path)
-        reader, writer = await (
-            asyncio.open_unix_connection(self._address) if private else _connected(str(self._address))
-        )
-        try:
-            writer.write((_OF_OURS if private else b"") + _request(_READY_PATH, "headrace"))
-            found = _STATUS.match(await reader.readline())
-            return int(found[1]) if found else 0
-        finally:
-            writer.close()
 
 
 async def _unanswered(metrics: str) -> ProbeResult:
@@ -113,7 +101,7 @@ async def heartbeat_age(metrics: str) -> float | None:
     """Seconds since a process's event loop last ran; None if its metrics, at host:port, do not say."""
     try:
         async with asyncio.timeout(HEARTBEAT_TIMEOUT_S):
-            found = _HEARTBEAT.search(await _get(metrics, "/metrics"))
+            found = _HEARTBEAT.search(await _get(metrics, _METRICS_PATH))
             return float(found[1]) if found else None
     except (OSError, TimeoutError, ValueError):
         return None
@@ -153,21 +141,16 @@ def metrics_pages(places: Mapping[str, str]) -> dict[str, bytes]:
     return dict(zip(places, asyncio.run(pages()), strict=True))
 
 
-async def _get(address: str, path: str) -> bytes:
-    """The response to a GET, with its head."""
-    reader, writer = await _connected(address)
+async def _get(address: Path | str, path: str, before: bytes = b"") -> bytes:
+    """The response to a GET, with its head; `address`: a unix socket, or host:port. `before`: is sent first."""
+    if isinstance(address, Path):
+        reader, writer = await asyncio.open_unix_connection(address)
+    else:
+        host, _, port = str(address).rpartition(":")
+        reader, writer = await asyncio.open_connection(host.strip("[]"), int(port))
     try:
-        writer.write(_request(path, address))
+        writer.write(before + f"GET {path} HTTP/1.1\r\nHost: headrace\r\nConnection: close\r\n\r\n".encode())
         await writer.drain()
         return await reader.read()
     finally:
         writer.close()
-
-
-async def _connected(address: str) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-    host, _, port = address.rpartition(":")
-    return await asyncio.open_connection(host.strip("[]"), int(port))
-
-
-def _request(path: str, host: str) -> bytes:
-    return f"GET {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n".encode()

@@ -118,10 +118,11 @@ class Process:
             await self._close_probe()
             self._probe = GrpcProbe(self.service, self._listed, self.metrics)
 
-    async def ended(self, within: float) -> bool:
-        """Waits at most `within` seconds for its end. Returns whether it ended."""
+    async def ended(self, within: float, other: asyncio.Future[Any] | None = None) -> bool:
+        """Waits at most `within` seconds for its end, or that of `other`. Returns whether it ended."""
         # Not `wait_for`: it drops a cancellation that comes together with the end.
-        await asyncio.wait({self._end()}, timeout=within)
+        both = {self._end()} | ({other} if other else set())
+        await asyncio.wait(both, timeout=within, return_when=asyncio.FIRST_COMPLETED)
         return not self.alive
 
     async def retire(self, *, successor: bool = False) -> None:

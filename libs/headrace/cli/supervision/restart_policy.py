@@ -1,4 +1,4 @@
-"""When a service is restarted: a state machine that knows no processes and no clock.
+"""When a service is restarted, and why it is not ready: a state machine that knows no processes and no clock.
 
 STARTING → READY ⇄ UNREADY          STOPPED: asked to stop, or not started yet
    ↓         ↓        ↓
@@ -67,6 +67,13 @@ class RestartRules:
     late: float = 1.0
 
 
+# After so many processes that ended before they were ready, the next one will hardly become ready.
+_HOPELESS_AFTER = 4
+_SEEN = {
+    ProbeResult.REFUSING: "it says that it takes no calls now",
+    ProbeResult.BUSY: "it does not answer, though its event loop takes turns",
+    ProbeResult.SILENT: "it does not answer, and its event loop stands still",
+}
 # The two heartbeats that show a blocked loop are at least so far apart (seconds). After a pause of the whole machine the first
 # one may be old, but a loop that is well takes a turn before the second.
 _APART_S = 1.0
@@ -80,6 +87,10 @@ class RestartPolicy:
         self.state = State.STOPPED
         self.restarts = 0
         self.in_vain = 0  # processes in a row that ended before they were ready
+        self.failed = 0  # processes that ended by themselves, and failed tries to start one
+        self.unstartable = False  # the last try to start one failed
+        self._why = ""
+        self._refused = False  # the last process could not use its settings
         self._failures = 0  # since it was last stable
         self._since = 0.0  # when the state began
         self._ready_since: float | None = None
@@ -90,6 +101,22 @@ class RestartPolicy:
         self._heard: float | None = None  # when it told its heartbeat last, since its last answer
         self._blocked_from = 0.0  # the first of the heartbeats without a turn in between
         self._still = 0.0  # seconds that its loop has stood still, by two heartbeats
+
+    @property
+    def reason(self) -> str:
+        """Why its process is not ready, or why the last one, or the last try to start one, failed; empty once one is ready."""
+        return "" if self.state is State.READY else self._why
+
+    @property
+    def trouble(self) -> str:
+        """Why it will not become ready by itself; empty while it still may."""
+        if self.state is State.READY:
+            return ""
+        if self._refused:
+            return "it can't use its settings" + (f": {self._why}" if self._why else "")
+        if self.in_vain >= _HOPELESS_AFTER:
+            return f"it ended {self.in_vain} times before it was ready: {self._why}"
+        return ""
 
     def started(self, now: float) -> None:
         """A process was started."""
@@ -102,11 +129,10 @@ class RestartPolicy:
         if self.state not in (State.STARTING, State.READY, State.UNREADY):
             return
         if seen is ProbeResult.READY:
-            self._answered()
-            self._missed = self.in_vain = 0
             if self.state is not State.READY:
-                self._enter(State.READY, now)
-                self._ready_since = now
+                self.replaced(now)
+            self._answered()
+            self._missed = 0
             return
         if seen is ProbeResult.REFUSING:
             self._answered()
@@ -120,6 +146,8 @@ class RestartPolicy:
         self._missed += 1
         if self.state is State.READY and self._missed >= self._rules.misses:
             self._enter(State.UNREADY, now)
+        if self.state is State.UNREADY:
+            self._why = _SEEN[seen]
 
     def stopped_for(self, seconds: float | None, now: float) -> None:
         """The process was stopped (SIGSTOP) for so much longer; None: it is not."""
@@ -140,8 +168,10 @@ class RestartPolicy:
         if self._still >= self._rules.still and self.state is State.READY:
             self._enter(State.UNREADY, now)
 
-    def hung(self) -> str:
-        """Why a process that was ready, or is stopped, must be killed; empty if it need not."""
+    def must_end(self, now: float) -> str:
+        """Why the process must be killed: it took too long to become ready, or hangs; empty if it need not."""
+        if self.state is State.STARTING and now - self._since >= self._rules.start:
+            return f"it was not ready after {self._rules.start:g} s"
         if self._stopped >= self._rules.stopped:
             return f"it hung: it was stopped (SIGSTOP), and did not go on within {self._rules.stopped:g} s"
         if self.state not in (State.READY, State.UNREADY):
@@ -159,32 +189,23 @@ class RestartPolicy:
         self._heard, self._still = None, 0.0
 
     def replaced(self, now: float) -> None:
-        """A new process, which is ready, has replaced the old one."""
+        """The process, or a new one that has replaced it, is ready."""
         self._answered()
         self._missed = self.in_vain = 0
+        self._why, self._refused, self.unstartable = "", False, False
         self._enter(State.READY, now)
         self._ready_since = now
 
-    def overdue(self, now: float) -> bool:
-        """Whether the process has taken too long to become ready and must be killed."""
-        return self.state is State.STARTING and now - self._since >= self._rules.start
-
-    def exited(self, now: float) -> float:
-        """The process ended without being asked to. Returns the seconds to wait before the next one starts."""
+    def ended(self, now: float, why: str = "", *, refused: bool = False, ran: bool = True) -> float:
+        """The process ended without being asked to; `ran` False: none could be started. `refused`: it can't use its settings.
+        Returns the seconds to wait before the next one starts."""
         if self._ready_since is not None and now - self._ready_since >= self._rules.stable:
             self._failures = 0
         self.in_vain += self._ready_since is None
         self._ready_since = None
-        self.restarts += 1
-        return self._backoff(now)
-
-    def unstartable(self, now: float) -> float:
-        """No process could be started. Returns the seconds to wait before the next try."""
-        self.in_vain += 1
-        self._ready_since = None
-        return self._backoff(now)
-
-    def _backoff(self, now: float) -> float:
+        self.restarts += ran
+        self.failed += 1
+        self._why, self._refused, self.unstartable = why, refused, not ran
         # The exponent is bounded, so that a service that fails for weeks does not overflow a float.
         delay = self._rules.first_delay * self._rules.factor ** min(self._failures, 64)
         self._failures += 1

@@ -116,8 +116,8 @@ class Supervisor:
             found[name] = {
                 "pid": current.pid if current else None,
                 "state": str(managed.policy.state),
-                "trouble": managed.trouble or None,
-                "reason": managed.reason or None,
+                "trouble": managed.policy.trouble or None,
+                "reason": managed.policy.reason or None,
                 "restarts": managed.policy.restarts,
                 "metrics": f"http://{current.metrics}/metrics" if current else None,
                 # Name of a deployed version; None: the checkout's own.
@@ -176,8 +176,7 @@ async def _run(home: Path, shape: Shape, counts: Mapping[str, int]) -> int:
     own = place.override("supervisor")
     # Without the environment, whose HEADRACE__ variables are settings of the services.
     rules = config.load(SupervisorSettings, own if own.exists() else None, {}).rules()
-    lock = pid_lock.Lock(place.lock)
-    if not lock.take():
+    if not pid_lock.take(place.lock):
         print("another supervisor runs in this home", file=sys.stderr)
         return 1
     log = logger("supervisor", config.Telemetry())

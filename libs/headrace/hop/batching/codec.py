@@ -54,14 +54,10 @@ class UsesPayload(Protocol):
 
 def failed_share_of(codec: object) -> FailedShare:
     """The codec's `failed` if it has one; otherwise a reply counts as successful."""
-    failed_share: FailedShare = getattr(codec, "failed", _all_good)
+    failed_share: FailedShare = getattr(codec, "failed", lambda _: 0.0)
     return failed_share
 
 
 def payload_codec_of(codec: object) -> UsesPayload | None:
     """The codec, if it supports payloads."""
     return cast("UsesPayload", codec) if hasattr(codec, "load") else None
-
-
-def _all_good(_: Sequence[Any]) -> float:
-    return 0.0

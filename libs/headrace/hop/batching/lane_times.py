@@ -46,8 +46,6 @@ class CallInFlight:
 class Outlasting:
     """The calls of one lane. `most`: as many may be passed over at a time."""
 
-    __slots__ = ("_calls", "_most", "_outlasting", "_usual")
-
     def __init__(self, most: int) -> None:
         self._most = most
         # In the order in which they began.
@@ -89,8 +87,6 @@ class Outlasting:
 
 class Returning:
     """Of one lane, one call after another. Times are monotonic seconds, sizes rows."""
-
-    __slots__ = ("_came", "_rows", "_share", "_until")
 
     def __init__(self) -> None:
         self._rows, self._came = 0, 0

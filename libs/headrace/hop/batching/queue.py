@@ -64,8 +64,6 @@ class QueuedItem(Generic[Item, Handle]):
 class Flow(Generic[Item, Handle]):
     """What waits of one tenant and priority, in all lanes. `entries`: a set in the order of arrival."""
 
-    __slots__ = ("entries", "priority", "rows")
-
     def __init__(self, priority: int) -> None:
         self.priority = priority
         self.rows = 0
@@ -78,8 +76,6 @@ class FairQueue(Generic[Item, Handle]):
     Times are virtual, in rows: an entry starts where its tenant's last one finishes, but not before the last one that was sent,
     nor later than behind `most` rows, however many its tenant withdrew.
     """
-
-    __slots__ = ("_finish", "_last", "_most", "_now", "_sequence", "heap")
 
     def __init__(self, most: int) -> None:
         self._most = most
@@ -137,8 +133,6 @@ class Lane(Generic[Item, Handle]):
 
 class BatchQueue(Generic[Item, Handle]):
     """The waiting items of one method: at most `max_waiting_rows` rows, unless a single item has more."""
-
-    __slots__ = ("_flows", "_lanes", "_rules", "waiting_rows")
 
     def __init__(self, rules: CoalesceRules) -> None:
         self._rules = rules
@@ -332,8 +326,6 @@ _HEAP_SWEEP = 256
 
 class DeadlineHeap(Generic[E]):
     """Entries by deadline (monotonic seconds). Answered ones are removed when they reach the top or become many."""
-
-    __slots__ = ("_heap", "_sequence", "_sweep_at")
 
     def __init__(self) -> None:
         self._heap: list[tuple[float, int, E]] = []

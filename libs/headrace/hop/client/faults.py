@@ -3,51 +3,42 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import partial
 
 from headrace.api.errors.v1 import errors_pb2
 from headrace.hop.errors import Code, Fault, Reason
 from headrace.hop.limiters import BREAKER, Limiter
 
 
-def _fault(code: Code, reason: errors_pb2.Reason, text: str, callee: str) -> Fault:
-    return Fault(code, reason, text.format(callee), metadata={"callee": callee})
+def _fault(code: Code, reason: errors_pb2.Reason, text: str) -> Callable[[str], Fault]:
+    return lambda callee: Fault(code, reason, text.format(callee), metadata={"callee": callee})
 
 
-OfCallee = Callable[[str], Fault]
-deadline_passed: OfCallee = partial(
-    _fault,
+deadline_passed = _fault(
     Code.DEADLINE_EXCEEDED,
     Reason.REASON_DEADLINE_PASSED,
     "no answer from {} within the time allowed; allow more time or retry later",
 )
-unreachable: OfCallee = partial(
-    _fault,
+unreachable = _fault(
     Code.UNAVAILABLE,
     Reason.REASON_UNREACHABLE,
     "{} cannot be reached; check that it runs, then retry",
 )
-malformed: OfCallee = partial(
-    _fault,
+malformed = _fault(
     Code.INTERNAL,
     Reason.REASON_INTERNAL,
     "{} sent a reply that cannot be read; both sides must run the same version",
 )
-closed: OfCallee = partial(
-    _fault,
+closed = _fault(
     Code.UNAVAILABLE,
     Reason.REASON_DRAINING,
     "the client of {} is closed because this process is shutting down; retry elsewhere",
 )
-unexpected: OfCallee = partial(
-    _fault,
+unexpected = _fault(
     Code.INTERNAL,
     Reason.REASON_INTERNAL,
     "a call to {} could not be made because of a bug; see this service's log",
 )
-cancelled: OfCallee = partial(
-    _fault, Code.CANCELLED, Reason.REASON_CANCELLED, "nobody waits for the answer of {} any more"
-)
+cancelled = _fault(Code.CANCELLED, Reason.REASON_CANCELLED, "nobody waits for the answer of {} any more")
 
 
 def breaker_open(callee: str) -> Fault:

@@ -2,19 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any
 
 from headrace.hop.errors import Code
 
 if TYPE_CHECKING:
+    from headrace.hop.batching.coalesce import Coalescer
     from headrace.hop.resilience.replicas import Replica
-
-
-class WaitingRows(Protocol):
-    """A coalescer as an observer sees it."""
-
-    @property
-    def waiting_rows(self) -> int: ...
 
 
 class ClientObserver:
@@ -23,11 +17,11 @@ class ClientObserver:
     def replica_added(self, replica: Replica) -> None:
         """A replica was added; its state and limit can be read at any time."""
 
-    def waiting(self, method: str, rows: WaitingRows) -> None:
+    def waiting(self, method: str, rows: Coalescer[Any, Any]) -> None:
         """A coalescer of the method was made; its waiting rows can be read at any time."""
 
-    def finished(self, method: str, code: Code, seconds: float, rows: int) -> None:
-        """A call of `rows` rows ended after `seconds`, retries included."""
+    def finished(self, method: str, code: Code, seconds: float) -> None:
+        """A call ended after `seconds`, retries included."""
 
     def retried(self, method: str) -> None:
         """A call is retried."""

@@ -1,14 +1,14 @@
 """Settings of the client half: their fields, defaults and bounds, defined once and without pydantic.
 
 Programs that must not need pydantic (the SDK) use these classes as they are; nothing is validated then. `config.py`
-makes pydantic models of them, which read a settings file and check the bounds.
+makes pydantic models of them, which read a settings file and check the bounds. A ClassVar is no setting.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,7 @@ class BreakerRules:
     # A call slower than this counts as slow, if it had one row or took several times as long as others of as many; the breaker
     # opens at `slow_ratio` of slow calls. A process that answers neither a call nor health for as long (2 s at most) is silent.
     slow_s: Annotated[float, _POSITIVE] = 2.0
-    slow_ratio: Annotated[float, Bounds(gt=0, le=1)] = 0.9
+    slow_ratio: ClassVar = 0.9
     open_s: Annotated[float, _POSITIVE] = 1.0
     # The open time doubles at each failed probe, up to this.
     max_open_s: Annotated[float, _POSITIVE] = 10.0
@@ -72,10 +72,10 @@ class RetryRules:
     attempts: Annotated[int, _POSITIVE] = 2
     # Retries allowed per ordinary call, and the reserve that a quiet client may spend; time refills it in 10 s.
     budget_ratio: Annotated[float, Bounds(ge=0, le=1)] = 0.1
-    budget_reserve: Annotated[float, _NOT_NEGATIVE] = 10.0
+    budget_reserve: ClassVar = 10.0
     # A call is sent to another replica too when its own has answered no call for this long, and no health check for as long;
     # within the budget as well.
-    silent_s: Annotated[float, _POSITIVE] = 0.1
+    silent_s: ClassVar = 0.1
     # Doubles with each retry, up to 1 s.
     backoff_s: Annotated[float, _POSITIVE] = 0.01
 
@@ -109,8 +109,6 @@ class ClientRules:
     # Name to check in the callee's certificate, if it is not the host's.
     server_name: str = ""
     default_timeout_s: Annotated[float, _POSITIVE] = 5.0
-    # Subtracted from the deadline that the callee gets, so that this side can still answer in time.
-    deadline_margin_s: Annotated[float, _NOT_NEGATIVE] = 0.002
     resolve_every_s: Annotated[float, _POSITIVE] = 5.0
     max_message_bytes: Annotated[int, Bounds(ge=LEAST_MESSAGE_BYTES)] = 64 * 1024 * 1024
     # On one machine calls share a connection, if the callee offers it; otherwise they are an RPC each.

@@ -36,6 +36,9 @@ from headrace.hop.resilience.replicas import (
 )
 from headrace.hop.resilience.retry import RetryBudget, pause
 
+# Subtracted from the deadline that the callee gets, so that this side can still answer in time.
+_MARGIN_S = 0.002
+
 
 def compose(
     callee: str,
@@ -66,6 +69,8 @@ def _call(
     attempt: Next,
 ) -> Next:
     """Report, deadline and retry."""
+    # A program that is no service has nobody to answer.
+    margin_s = _MARGIN_S if settings.exchange else 0.0
 
     async def call(out: Outgoing) -> Any:
         began = time.monotonic()
@@ -73,7 +78,7 @@ def _call(
         try:
             if out.deadline == math.inf:
                 out.deadline = began + settings.default_timeout_s
-            out.deadline -= settings.deadline_margin_s
+            out.deadline -= margin_s
             if out.deadline <= began:
                 raise faults.deadline_passed(callee)
             budget.attempts += 1
@@ -96,7 +101,7 @@ def _call(
             code = fault.code
             raise
         finally:
-            observer.finished(out.method.name, code, time.monotonic() - began, out.rows)
+            observer.finished(out.method.name, code, time.monotonic() - began)
 
     return call
 

@@ -8,48 +8,32 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 
-from prometheus_client import CollectorRegistry, Gauge, Histogram
+from prometheus_client import CollectorRegistry, Gauge
 
 from headrace.hop.process.telemetry import Telemetry
 
 AGE = "headrace_loop_heartbeat_age_seconds"
-STALL = "headrace_loop_stall_seconds"
 EVERY_S = 0.5
-_STALLS_S = (0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0)
 
 
 class Heartbeat:
-    """When the loop last ran. `clock`: monotonic seconds."""
+    """When the loop last ran."""
 
-    def __init__(self, registry: CollectorRegistry, clock: Callable[[], float] = time.monotonic) -> None:
-        self._clock = clock
-        self._last = clock()
-        self._due = self._last + EVERY_S
-        self._stalls = Histogram(
-            STALL,
-            "How late the event loop did what was due: looked at twice a second.",
-            buckets=_STALLS_S,
-            registry=registry,
-        )
-        gauge = Gauge(
-            AGE,
-            "Seconds since the event loop last took a turn; up to 0.5 while it is well.",
-            registry=registry,
-        )
-        gauge.set_function(self.age)
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self.beat()
+        what = "Seconds since the event loop last took a turn; up to 0.5 while it is well."
+        Gauge(AGE, what, registry=registry).set_function(self.age)
 
     def beat(self) -> None:
         """The loop runs. It is to be told again in EVERY_S."""
-        self._last = self._clock()
-        self._stalls.observe(max(self._last - self._due, 0.0))
-        self._due = self._last + EVERY_S
+        self._last = time.monotonic()
 
     def age(self) -> float:
         """Seconds since the last heartbeat."""
-        return self._clock() - self._last
+        return time.monotonic() - self._last
 
 
 @contextmanager

@@ -61,8 +61,6 @@ _QUIET_S = 0.1
 class Window:
     """Counts of calls, failures and slow calls over the last `seconds`, in time buckets."""
 
-    __slots__ = ("_before", "_buckets", "_newest", "_width", "calls", "failures", "slow", "until")
-
     def __init__(self, seconds: float) -> None:
         self._width = seconds / _BUCKETS
         self.clear()
@@ -100,24 +98,6 @@ class Breaker:
 
     Every `admit` that returned a permit is followed by exactly one `record` or `release` with it.
     """
-
-    __slots__ = (
-        "_answered",
-        "_doubt_until",
-        "_epoch",
-        "_failed_probes",
-        "_good_probes",
-        "_lost_at",
-        "_next_probe",
-        "_open_until",
-        "_probes_out",
-        "_rules",
-        "_state",
-        "_streak",
-        "_usual",
-        "_window",
-        "closed",
-    )
 
     def __init__(self, rules: BreakerRules, now: float) -> None:
         self._rules = rules

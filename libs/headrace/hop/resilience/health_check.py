@@ -9,9 +9,8 @@ from __future__ import annotations
 import asyncio
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from contextvars import Context
-from typing import Protocol
 
 # A refusal comes at once and is no silence. Timeouts may fire slightly early.
 WHOLE = 0.9
@@ -33,8 +32,6 @@ class Liveness:
     answered neither that nor any call. Any answer ends the silence.
     """
 
-    __slots__ = ("_most_s", "answered", "silent_at")
-
     def __init__(self, slow_s: float, now: float) -> None:
         self._most_s = WHOLE * min(slow_s, _MOST_S)
         self.silent_at = -math.inf
@@ -54,25 +51,18 @@ class Liveness:
             self.silent_at = now
 
 
-class Checkable(Protocol):
-    """What can be checked: a transport."""
-
-    async def answers(self, within_s: float) -> bool:
-        """Whether the other side answers within `within_s` seconds and takes calls. Does not raise."""
-        ...
-
-
 class HealthCheck:
-    """Checks one replica, in a task that exists only while there is reason to. `rest`: seconds from a time until the last of
-    its breakers lets a probe through; None: all are closed."""
-
-    __slots__ = ("_liveness", "_rest", "_task", "_transport", "unsure")
+    """Checks one replica, in a task that exists only while there is reason to. `answers`: of its transport. `rest`: seconds from
+    a time until the last of its breakers lets a probe through; None: all are closed."""
 
     def __init__(
-        self, liveness: Liveness, transport: Checkable, rest: Callable[[float], float | None]
+        self,
+        liveness: Liveness,
+        answers: Callable[[float], Awaitable[bool]],
+        rest: Callable[[float], float | None],
     ) -> None:
         self._liveness = liveness
-        self._transport = transport
+        self._answers = answers
         self._rest = rest
         self._task: asyncio.Task[None] | None = None
         # Whether it was asked and has not answered yet.
@@ -113,7 +103,7 @@ class HealthCheck:
     async def _answered(self) -> bool:
         asked = time.monotonic()
         within_s = self._liveness.patience(asked)
-        answers = await self._transport.answers(within_s)
+        answers = await self._answers(within_s)
         now = time.monotonic()
         if answers:
             self._liveness.answered = now

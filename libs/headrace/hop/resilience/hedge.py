@@ -27,21 +27,6 @@ _REST = 10.0
 class Race:
     """One call, and perhaps a second one. The first runs in the caller's own task: most calls need no other."""
 
-    __slots__ = (
-        "_asking",
-        "_began",
-        "_budget",
-        "_call_next",
-        "_hedged",
-        "_out",
-        "_replicas",
-        "_second",
-        "_silent_s",
-        "_task",
-        "_timer",
-        "_won",
-    )
-
     def __init__(
         self,
         out: Outgoing,

@@ -29,8 +29,6 @@ _OWN = ("", SERVER_CONCURRENCY.name)
 class _Noload:
     """Best round trip of one kind, and samples since it was measured."""
 
-    __slots__ = ("jitter", "samples", "seconds")
-
     def __init__(self, seconds: float, jitter: float) -> None:
         self.seconds = seconds
         self.samples = 0
@@ -43,8 +41,6 @@ class ConcurrencyLimiter:
     Every `acquire` that returned True is followed by exactly one `release`; before it comes `sample`, `refused` or `timed_out`
     if the call said something about the callee's load. `random` gives floats in [0, 1).
     """
-
-    __slots__ = ("_limit", "_noload", "_queued", "_random", "_rules", "in_flight")
 
     def __init__(self, rules: LimiterRules, random: Callable[[], float]) -> None:
         self._rules = rules
@@ -139,8 +135,6 @@ class TokenBucket:
     A request of more than `burst` waits for a full bucket and leaves a debt. So large requests can pass, and the rate still
     holds in the long run.
     """
-
-    __slots__ = ("_at", "_burst", "_rate", "_tokens")
 
     def __init__(self, rate: float, burst: float, now: float) -> None:
         self._rate, self._burst = rate, max(burst, 1.0)

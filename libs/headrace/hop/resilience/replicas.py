@@ -8,7 +8,7 @@ import time
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Protocol, TypeAlias, TypeVar
+from typing import TypeAlias
 
 from headrace.hop.client import faults
 from headrace.hop.client.outgoing import Outgoing
@@ -23,8 +23,6 @@ from headrace.hop.transport.connection import Transport
 class Guard:
     """Breaker and limiter of one method at one replica."""
 
-    __slots__ = ("breaker", "limiter")
-
     def __init__(self, rules: ClientRules, random: Callable[[], float]) -> None:
         self.breaker = Breaker(rules.breaker, time.monotonic())
         self.limiter = ConcurrencyLimiter(rules.limiter, random)
@@ -32,19 +30,6 @@ class Guard:
 
 class Replica:
     """One instance of the callee. `index` is small and reused, fit for a metric's label."""
-
-    __slots__ = (
-        "__weakref__",
-        "_guards",
-        "_idle",
-        "_initial",
-        "address",
-        "health_check",
-        "index",
-        "liveness",
-        "outstanding",
-        "transport",
-    )
 
     def __init__(
         self,
@@ -58,7 +43,7 @@ class Replica:
         self.address = address
         self.transport = transport
         self.liveness = Liveness(settings.breaker.slow_s, time.monotonic())
-        self.health_check = HealthCheck(self.liveness, transport, self._rest)
+        self.health_check = HealthCheck(self.liveness, transport.answers, self._rest)
         self._initial = settings.limiter.initial
         self._guards: defaultdict[str, Guard] = defaultdict(lambda: Guard(settings, random))
         self.outstanding = 0
@@ -122,8 +107,6 @@ class Replica:
 class SlotWaiter:
     """A call that waits for a slot at a limiter."""
 
-    __slots__ = ("_coming",)
-
     def __init__(self) -> None:
         self._coming: asyncio.Future[None] | None = None
 
@@ -141,10 +124,6 @@ class SlotWaiter:
     def come(self) -> None:
         if self._coming is not None and not self._coming.done():
             self._coming.set_result(None)
-
-
-def _nowhere() -> None:
-    """Nothing to look up."""
 
 
 class ReplicaSet:
@@ -165,7 +144,7 @@ class ReplicaSet:
         self.resolved = asyncio.Event()  # set once the addresses are known, even if there are none
         self.all: tuple[Replica, ...] = ()
         # Looks for addresses at once, if that takes no time. Set by the client, which owns the resolver.
-        self.look: Callable[[], None] = _nowhere
+        self.look: Callable[[], None] = lambda: None
         # Calls that wait for a slot at a limiter, first come first.
         self._waiting: dict[SlotWaiter, None] = {}
 
@@ -226,17 +205,7 @@ class ReplicaSet:
             await replica.close()
 
 
-class Candidate(Protocol):
-    """What the choice needs to know about a replica."""
-
-    @property
-    def outstanding(self) -> int: ...
-
-
-C = TypeVar("C", bound=Candidate)
-
-
-def least_of_two(candidates: Sequence[C], random: Callable[[], float]) -> C:
+def least_of_two(candidates: Sequence[Replica], random: Callable[[], float]) -> Replica:
     """The less busy of two different candidates drawn at random. `random` gives floats in [0, 1)."""
     count = len(candidates)
     if count == 1:

@@ -21,8 +21,6 @@ REFILL_S = 10.0
 class RetryBudget:
     """At most `reserve + ratio × calls + reserve / REFILL_S × seconds` retries, so that they cannot become a storm."""
 
-    __slots__ = ("_balance", "_cap", "_ratio", "_refilled", "_reserve", "attempts")
-
     def __init__(self, ratio: float, reserve: float) -> None:
         self._ratio = ratio
         self._reserve = reserve

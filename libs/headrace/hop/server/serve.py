@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import grpc
+from grpc_channelz.v1 import channelz, channelz_pb2_grpc  # type: ignore[import-untyped] # has no stubs
+from grpc_reflection.v1alpha import reflection, reflection_pb2_grpc  # type: ignore[import-untyped] # as above
 
 from headrace.hop import config
 from headrace.hop.call import Peer
@@ -40,10 +42,6 @@ class Running:
     runtime: Runtime
 
 
-def _nothing() -> None:
-    """Nothing to set up."""
-
-
 @asynccontextmanager
 async def serving(
     definition: Definition[C],
@@ -51,7 +49,7 @@ async def serving(
     runtime: Runtime | None = None,
     *,
     replace: bool = False,
-    settle: Callable[[], None] = _nothing,
+    settle: Callable[[], None] = lambda: None,
 ) -> AsyncIterator[Running]:
     """Serves a definition while the context is open; leaving it drains, then closes what the service opened.
 
@@ -190,22 +188,10 @@ class _Server:
         return lambda context: Peer("tls", names=names_of(context.auth_context))
 
     def _introspect(self, names: list[str]) -> None:
-        if self._settings.reflection:
-            from grpc_reflection.v1alpha import (  # type: ignore[import-untyped] # has no stubs
-                reflection,
-                reflection_pb2_grpc,
-            )
-
-            known = [*names, "grpc.health.v1.Health", reflection.SERVICE_NAME]
-            servicer = reflection.aio.ReflectionServicer(known)
-            reflection_pb2_grpc.add_ServerReflectionServicer_to_server(servicer, self._routes)
-        if self._settings.channelz:
-            from grpc_channelz.v1 import (  # type: ignore[import-untyped] # has no stubs
-                channelz,
-                channelz_pb2_grpc,
-            )
-
-            channelz_pb2_grpc.add_ChannelzServicer_to_server(channelz.aio.ChannelzServicer(), self._routes)
+        known = [*names, "grpc.health.v1.Health", reflection.SERVICE_NAME]
+        servicer = reflection.aio.ReflectionServicer(known)
+        reflection_pb2_grpc.add_ServerReflectionServicer_to_server(servicer, self._routes)
+        channelz_pb2_grpc.add_ChannelzServicer_to_server(channelz.aio.ChannelzServicer(), self._routes)
 
 
 def _options(settings: config.Server) -> list[tuple[str, int]]:
@@ -217,7 +203,7 @@ def _options(settings: config.Server) -> list[tuple[str, int]]:
         ("grpc.max_send_message_length", settings.max_message_bytes),
         # Two servers on one port would share its calls at random; here that is always a mistake.
         ("grpc.so_reuseport", 0),
-        ("grpc.enable_channelz", int(settings.channelz)),
+        ("grpc.enable_channelz", 1),
         # A dead peer is noticed within 30 s; clients may ping as often as hop's client does.
         ("grpc.keepalive_time_ms", 20_000),
         ("grpc.keepalive_timeout_ms", 10_000),

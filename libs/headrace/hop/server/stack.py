@@ -241,7 +241,8 @@ def _serve(report: Report, errors: Errors, shed: Shed, auth: Auth, deadline: Dea
                 shed.leave()
         except BaseException as error:
             if timeout is not None and isinstance(error, asyncio.CancelledError) and timeout.caused_it():
-                failed = _deadline_passed()
+                message = "The deadline passed while the call was served."
+                failed = Fault(Code.DEADLINE_EXCEEDED, Reason.REASON_DEADLINE_PASSED, message)
                 raise failed from None
             failed = errors.seen(call, error)
             if failed is error:
@@ -251,12 +252,3 @@ def _serve(report: Report, errors: Errors, shed: Shed, auth: Auth, deadline: Dea
             report.record(call, time.monotonic() - began, failed)
 
     return serve
-
-
-def _deadline_passed() -> Fault:
-    """What a call gets whose time is over while its handler runs."""
-    return Fault(
-        Code.DEADLINE_EXCEEDED,
-        Reason.REASON_DEADLINE_PASSED,
-        "The deadline passed while the call was served.",
-    )

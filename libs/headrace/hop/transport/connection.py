@@ -35,7 +35,7 @@ class Transport(Protocol):
     """The connection to one replica. `call` raises Fault; it builds the request at the last moment (`Outgoing.prepare`).
 
     `open` begins to connect, so that the first call need not wait: it returns at once and never fails.
-    `answers`: see `health_check.Checkable`.
+    `answers`: whether the other side answers within `within_s` seconds and takes calls; does not raise.
     """
 
     def open(self) -> None: ...

@@ -73,8 +73,11 @@ class LocalServers:
         if out.deadline <= now:
             raise faults.deadline_passed(callee)
         out.sent = True
-        if handler is None or stack is None:
-            raise _not_here(callee) if stack is None else unknown_method(path)
+        if stack is None:
+            message = f"{callee} is not hosted in this process; give its client another target than local."
+            raise Fault(Code.UNAVAILABLE, Reason.REASON_UNREACHABLE, message, metadata={"service": callee})
+        if handler is None:
+            raise unknown_method(path)
         call = Call(path, LOCAL_PEER, out.deadline, dict(out.metadata), payload)
         return stack.serve(call, handler, request)
 
@@ -91,12 +94,3 @@ def _handler(bound: Bound) -> Handler:
         return reply
 
     return Handler(bound.serve, response, convert)
-
-
-def _not_here(callee: str) -> Fault:
-    return Fault(
-        Code.UNAVAILABLE,
-        Reason.REASON_UNREACHABLE,
-        f"{callee} is not hosted in this process; give its client another target than local.",
-        metadata={"service": callee},
-    )

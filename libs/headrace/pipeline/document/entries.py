@@ -110,7 +110,6 @@ class Entry:
         log.lines[key] = line
 
     def fail(self, message: str) -> None:
-        """Logs a problem with this entry."""
         self.log.add(self.key or "(document)", message)
 
     @property
@@ -149,7 +148,6 @@ class Entry:
         return found
 
     def items(self) -> list[Entry]:
-        """The elements of a list."""
         if not isinstance(self._node, yaml.SequenceNode):
             self.fail(f"should be a list, is {self._kind()}")
             return []
@@ -169,7 +167,6 @@ class Entry:
         return ""
 
     def name(self) -> str:
-        """Text that may name a column, a stage or a pipeline."""
         text = self.text()
         if text or isinstance(self.plain(), str):
             self.check_name(text)
@@ -183,7 +180,6 @@ class Entry:
             )
 
     def names(self) -> tuple[str, ...]:
-        """A list of distinct names."""
         found: list[str] = []
         for item in self.items():
             name = item.name()
@@ -193,7 +189,6 @@ class Entry:
         return tuple(found)
 
     def choice(self, allowed: Iterable[str]) -> str:
-        """Text out of a set."""
         text, allowed = self.text(), tuple(allowed)
         if text not in allowed:
             self.fail(f"{text!r} is not one of {', '.join(allowed)}{_close(text, allowed)}")

@@ -14,7 +14,6 @@ MAX_VALUE_BYTES = 1 << 30
 
 
 def read_inputs(entry: Entry | None) -> tuple[InputField, ...]:
-    """The input fields in the order of the document."""
     if entry is None:
         return ()
     found = entry.entries()

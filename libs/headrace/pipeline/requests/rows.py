@@ -97,7 +97,6 @@ def _elements(field: InputField, value: object) -> list[Scalar]:
 
 
 def rounds(pipeline: Pipeline) -> bool:
-    """Whether any of its outputs is rounded."""
     return any(output.digits is not None for output in pipeline.outputs)
 
 

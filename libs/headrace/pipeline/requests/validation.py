@@ -204,7 +204,6 @@ def validate_inputs(pipeline: Pipeline, batch: Batch) -> Batch:
 
 
 def unknown_input(name: str, known: Iterable[str]) -> Fault:
-    """The Fault for an input that the pipeline does not declare."""
     known = sorted(known)
     message = f"the pipeline has no input {name[:80]!r}{suggestion(name[:80], known)}"
     metadata = {"input": name[:80], "known": ",".join(known)}
@@ -212,13 +211,11 @@ def unknown_input(name: str, known: Iterable[str]) -> Fault:
 
 
 def row_error(name: str, row: int, reason: Reason, text: str, metadata: Mapping[str, str]) -> RowError:
-    """The error of one row for one input."""
     message = f"input {name}, row {row}: {text}"
     return RowError(Code.INVALID_ARGUMENT, reason, message, "", {"input": name, "row": str(row), **metadata})
 
 
 def null_column(name: str, kind: ColumnType, count: int) -> Column:
-    """A column of `count` rows without a value."""
     return _filled(name, kind, count, None)
 
 

@@ -68,8 +68,6 @@ class EnsembleStage:
 
 
 class EnsembleKind(StageKind[EnsembleStage]):
-    """Stages that run several models and combine what they say."""
-
     name = EnsembleStage.kind
 
     def read(self, entry: Entry) -> EnsembleStage | None:

@@ -45,7 +45,6 @@ class ViewSpec:
 
     @property
     def too_old(self) -> OnMissing:
-        """What to do with a row whose values are too old."""
         return self.freshness.otherwise if self.freshness else self.on_missing
 
     @property
@@ -71,8 +70,6 @@ class FeaturesStage:
 
 
 class FeaturesKind(StageKind[FeaturesStage]):
-    """Stages that read features."""
-
     name = FeaturesStage.kind
     varies = True
 

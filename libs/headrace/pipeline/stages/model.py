@@ -43,8 +43,6 @@ class ModelStage:
 
 
 class ModelKind(StageKind[ModelStage]):
-    """Stages that run a model."""
-
     name = ModelStage.kind
 
     def answered_by(self, stage: ModelStage) -> str | None:

@@ -19,7 +19,6 @@ STAGE_KINDS: dict[str, StageKind[Any]] = {
 
 
 def kind_of(stage: Stage) -> StageKind[Any]:
-    """The kind of a stage that was read."""
     return STAGE_KINDS[stage.kind]
 
 

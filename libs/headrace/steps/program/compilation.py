@@ -11,7 +11,7 @@ from headrace.columns import DType
 from headrace.steps import registry
 from headrace.steps.errors import SpecError
 from headrace.steps.options import Options
-from headrace.steps.program.program import Output, Program, read_output, read_outputs
+from headrace.steps.program.program import Program, read_outputs
 from headrace.steps.registry import Kind
 from headrace.steps.step import Step, Typed
 
@@ -32,23 +32,20 @@ def spec_sha256(spec: Mapping[str, object]) -> str:
 
 
 def compile_steps(kind: Kind, spec: Mapping[str, object]) -> Program:
-    """The program of a specification `{"steps": […], "outputs": {…}, "inputs": {…}?}`.
+    """The program of a specification `{"steps": […], "outputs": {…}}`. A step: one key, its name, to its options.
 
-    A step is a mapping with one key, its name, to its options. `inputs`, if given, declares the columns that
-    come from outside, in the form of `outputs`. Raises SpecError with the path of what is wrong.
+    Raises SpecError with the path of what is wrong.
     """
     options = Options("", spec)
     for key in spec:
-        if key not in ("steps", "outputs", "inputs"):
-            raise SpecError(str(key), "is no part of a specification; there are steps, outputs, inputs")
+        if key not in ("steps", "outputs"):
+            raise SpecError(str(key), "is no part of a specification; there are steps, outputs")
     found = options.raw("steps")
     if not isinstance(found, Sequence) or isinstance(found, str) or not found:
         raise SpecError("steps", "should be a list of steps, not empty")
     steps = [_read_step(kind, f"steps[{i}]", value) for i, value in enumerate(found)]
-    inputs = _read_inputs(options) if "inputs" in options else None
-    reads, made = _columns(steps, inputs)
-    outputs = read_outputs(options.raw("outputs"), made)
-    return Program(kind, tuple(steps), tuple(reads), tuple(made), made, outputs)
+    reads, made = _columns(steps)
+    return Program(kind, tuple(steps), tuple(reads), made, read_outputs(options.raw("outputs"), made))
 
 
 def _read_step(kind: Kind, path: str, value: object) -> tuple[str, Step]:
@@ -67,38 +64,20 @@ def _read_step(kind: Kind, path: str, value: object) -> tuple[str, Step]:
     return f"{path}.{name}", step
 
 
-def _read_inputs(options: Options) -> dict[str, Output]:
-    section = options.section("inputs")
-    return {name: read_output(section, name) for name in section.values}
-
-
-def _columns(
-    steps: Sequence[tuple[str, Step]], inputs: Mapping[str, Output] | None
-) -> tuple[dict[str, None], dict[str, DType | None]]:
+def _columns(steps: Sequence[tuple[str, Step]]) -> tuple[dict[str, None], dict[str, DType | None]]:
     """Columns needed from outside, in the order in which they are read, and columns made by the steps, with their types."""
     reads: dict[str, None] = {}
     made: dict[str, DType | None] = {}
-    for path, step in steps:
-        for name in step.reads:
-            if name not in made:
-                if inputs is not None and name not in inputs:
-                    raise SpecError(
-                        path, f"reads {name!r}, which is no input, and no step before it makes it"
-                    )
-                reads[name] = None
-        made.update(_resolved(step, made, inputs))
+    for _, step in steps:
+        reads |= dict.fromkeys(name for name in step.reads if name not in made)
+        made.update(_resolved(step, made))
     return reads, made
 
 
-def _resolved(
-    step: Step, made: Mapping[str, DType | None], inputs: Mapping[str, Output] | None
-) -> Mapping[str, DType | None]:
+def _resolved(step: Step, made: Mapping[str, DType | None]) -> Mapping[str, DType | None]:
     """Types of what a step writes. A step that keeps the type of its only column has that column's type, if it is known."""
     if isinstance(step, Typed):
-        given = {n: o.dtype for n, o in (inputs or {}).items()}
-        return step.typed({**given, **made})
+        return step.typed(made)
     if len(step.reads) != 1 or None not in step.writes.values():
         return step.writes
-    source = step.reads[0]
-    known = made.get(source, inputs[source].dtype if inputs and source in inputs else None)
-    return {n: known if d is None else d for n, d in step.writes.items()}
+    return {n: made.get(step.reads[0]) if d is None else d for n, d in step.writes.items()}

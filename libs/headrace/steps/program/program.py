@@ -77,7 +77,7 @@ def read_outputs(value: object, made: Mapping[str, DType | None]) -> tuple[Outpu
         raise SpecError("outputs", "needs at least one output")
     outputs = []
     for name in options.values:
-        output = read_output(options, name)
+        output = _read_output(options, name)
         if name not in made:
             raise options.error(name, f"no step makes it; they make {', '.join(made)}")
         dtype = made[name]
@@ -90,7 +90,7 @@ def read_outputs(value: object, made: Mapping[str, DType | None]) -> tuple[Outpu
     return tuple(outputs)
 
 
-def read_output(options: Options, name: str) -> Output:
+def _read_output(options: Options, name: str) -> Output:
     """A column's type in its short form `float32` or its long form `{type: float32, shape: [24]}`."""
     if isinstance(options.raw(name), str):
         return Output(name, options.dtype(name), ())
@@ -138,15 +138,14 @@ class _Attempts:
 class Program:
     """Steps that were read from a specification; safe to run from several threads.
 
-    `reads`: columns needed from outside. `writes`: columns that the steps make. `types`: the types of these; None where they
-    depend on what is read. `weight`: the work for one row, in ordinary steps (see `Weighted`).
+    `reads`: columns needed from outside. `writes`: columns that the steps make, with their types; None where these depend
+    on what is read. `weight`: the work for one row, in ordinary steps (see `Weighted`).
     """
 
     kind: str
     steps: Sequence[tuple[str, Step]]  # (path, step)
     reads: tuple[str, ...]
-    writes: tuple[str, ...]
-    types: Mapping[str, DType | None]
+    writes: Mapping[str, DType | None]
     outputs: tuple[Output, ...]
     weight: int = field(init=False)
 

@@ -83,7 +83,6 @@ class Gpu:
         return self.cuda.mem_alloc(max(size, 1))
 
     def close(self) -> None:
-        """Releases the context."""
         self._context.detach()
 
 

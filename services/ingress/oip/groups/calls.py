@@ -11,7 +11,7 @@ from headrace.hop.errors import Fault, Reason
 from headrace.oip import open_inference_pb2 as pb
 from services.ingress.admission.quotas import charge
 from services.ingress.documents.catalog import Catalog
-from services.ingress.inference import InferenceRunner, InferenceShare
+from services.ingress.inference import MIN_BUDGET_S, InferenceRunner, InferenceShare
 from services.ingress.oip.groups.codec import GroupReply
 from services.ingress.oip.groups.form import FormedRequest, Forms
 from services.ingress.oip.service import OpenInference
@@ -75,7 +75,7 @@ class GroupedInfer:
         charge(rows, context)
         deadline, priority = self._runner.allow(context, entry, tenant, form.priority, form.timeout_s)
         now = request.sent = self._clock()
-        if deadline - now < self._runner.min_budget_s:
+        if deadline - now < MIN_BUDGET_S:
             return await self._alone(request, context)
         lane = request.lane = form.lanes[tenant.regulated]
         request.context = context

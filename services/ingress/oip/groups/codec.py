@@ -19,10 +19,9 @@ from headrace.hop.batching.codec import ItemDescription
 from headrace.hop.errors import Fault
 from headrace.pipeline import MODELS_USED, REGULATED, Decision, rounded, validate_inputs
 from services.ingress.attributes import Attributes
-from services.ingress.inference import InferenceResult, InferenceShare, first_fault
+from services.ingress.inference import InferenceResult, InferenceShare, Routed, first_fault
 from services.ingress.oip.groups.form import Form, FormedRequest, Lane, varint
 from services.ingress.oip.response import CACHED, SOURCE, write
-from services.ingress.ports import Routed
 
 # Tags of fields of ModelInferResponse: the id, and the values of an output.
 _ID, _VALUES = b"\x1a", b"\x32"

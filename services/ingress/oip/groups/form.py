@@ -314,8 +314,6 @@ class Forms:
 class _Known:
     """The forms of one tenant by the bytes before the id."""
 
-    __slots__ = ("count", "forms", "since")
-
     def __init__(self, now: float) -> None:
         self.forms: dict[bytes, list[Form]] = {}
         self.count = 0

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from google.protobuf.message import Message
@@ -14,6 +14,10 @@ from services.ingress.protocols.rest.tensors import read_object
 
 _INDEX = "/v2/repository/index"
 _CHANGE = re.compile(r"/v2/repository/models/(?P<model>[^/]+)/(?P<action>load|unload)\Z")
+_CHANGES: Mapping[str, tuple[str, Callable[..., Any]]] = {
+    "load": ("RepositoryModelLoad", pb.RepositoryModelLoadRequest),
+    "unload": ("RepositoryModelUnload", pb.RepositoryModelUnloadRequest),
+}
 # Maximum size of one request: it has only a few parameters.
 _MAX_VALUES = 10_000
 
@@ -28,14 +32,8 @@ def find(path: str) -> tuple[str, Callable[[bytes], Message]] | None:
     found = _CHANGE.match(path)
     if found is None:
         return None
-    model = found["model"]
-    if found["action"] == "load":
-        return "RepositoryModelLoad", lambda body: _with_parameters(
-            pb.RepositoryModelLoadRequest(model_name=model), body
-        )
-    return "RepositoryModelUnload", lambda body: _with_parameters(
-        pb.RepositoryModelUnloadRequest(model_name=model), body
-    )
+    rpc, kind = _CHANGES[found["action"]]
+    return rpc, lambda body: _with_parameters(kind(model_name=found["model"]), body)
 
 
 def _index(body: bytes) -> pb.RepositoryIndexRequest:

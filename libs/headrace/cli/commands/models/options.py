@@ -6,7 +6,6 @@ import errno
 import getpass
 import json
 import os
-import stat
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -24,6 +23,7 @@ from headrace.columns import DType
 from headrace.repository import AccessLog, Repository, RepositoryError, TensorSpec, Trust
 from headrace.repository.model_index import all_indexes
 from headrace.repository.names import may_name
+from headrace.state import plain_files
 
 Root = Annotated[
     str, typer.Option("--root", help="Another repository: a folder, or a URL that fsspec knows.")
@@ -124,24 +124,19 @@ def document(path: Path | None) -> dict[str, Any]:
 
 def content(path: Path, max_mib: int) -> bytes:
     """The bytes of a plain file; ends the command for anything else, and for one that is too large."""
+    limit = max_mib * _MIB
     try:
-        # Opened once, so that the file that is checked is the file that is read; a pipe does not block, a link is not followed.
-        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+        with plain_files.opened(path, os.O_NOFOLLOW) as file:
+            # Reads one byte more than allowed: some files are longer than their size says.
+            whole = os.fstat(file.fileno()).st_size <= limit
+            found = file.read(limit + 1) if whole else b""
     except OSError as error:
         if error.errno == errno.ELOOP:
             fail(f"{path} is a symbolic link; name the file itself: {os.path.realpath(path)}")
-        fail(f"{path} can't be read ({error.strerror})")
-    status = os.fstat(descriptor)
-    if not stat.S_ISREG(status.st_mode):
-        os.close(descriptor)
-        fail(f"{path} is {_kind(status.st_mode)}, not a plain file; name the file itself")
-    with os.fdopen(descriptor, "rb") as file:
-        limit = max_mib * _MIB
-        # Reads one byte more than allowed: some files are longer than their size says.
-        found = file.read(limit + 1) if status.st_size <= limit else b""
-        if status.st_size > limit or len(found) > limit:
-            fail(f"{path} has more than {max_mib} MiB; if that is meant: --max-mib")
-        return found
+        fail(f"{path} can't be read ({error.strerror}); name the file itself")
+    if not whole or len(found) > limit:
+        fail(f"{path} has more than {max_mib} MiB; if that is meant: --max-mib")
+    return found
 
 
 def named(text: str) -> tuple[str, str]:
@@ -178,14 +173,3 @@ def user() -> str:
         return getpass.getuser()
     except (KeyError, OSError):  # no such user in this container
         return str(os.getuid())
-
-
-def _kind(mode: int) -> str:
-    kinds = (
-        (stat.S_ISDIR, "a folder"),
-        (stat.S_ISFIFO, "a pipe"),
-        (stat.S_ISCHR, "a device"),
-        (stat.S_ISBLK, "a device"),
-        (stat.S_ISSOCK, "a socket"),
-    )
-    return next((word for test, word in kinds if test(mode)), "something else")
