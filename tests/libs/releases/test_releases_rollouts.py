@@ -7,7 +7,7 @@ import pytest
 
 from headrace.releases import Freeze, FrozenError, Release, ReleaseError, RolloutState, StaleError
 from headrace.releases.changes import (
-    Beside,
+    HoldbackContext,
     KnownModels,
     aborted,
     deployed,
@@ -95,8 +95,8 @@ def test_promoting_makes_the_arm_live(live: Home) -> None:
 
 def hold(home: Home, version: str, text: str = TEXT, known: KnownModels = KNOWN) -> Release:
     """A deployment of this version of `light`, with a holdback if that can be."""
-    beside = Beside(home.documents, known, NOW, home.store.frozen())
-    return home.commit(deployed(home.basis(), home.arm(text, models={"light": version}), beside=beside))
+    context = HoldbackContext(home.documents, known, NOW, home.store.frozen())
+    return home.commit(deployed(home.basis(), home.arm(text, models={"light": version}), holdback=context))
 
 
 def test_a_deployment_leaves_some_rows_with_what_was_live(live: Home) -> None:

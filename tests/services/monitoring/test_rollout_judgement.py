@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from headrace.releases import Arm, Experiment, Guard, OneOf, Release, Rollout, RolloutState, Rule, Shadow
-from headrace.releases.changes.rollouts import PREVIOUS, holdback
+from headrace.releases.changes.rollouts import PREVIOUS, holdback_plan
 from headrace.releases.document import LIVE
 from headrace.releases.ladder import Action
 from services.control.ladder.changes import next_release
@@ -137,7 +137,7 @@ SLOW_BATCH = ArmCounts(950, latency=(950, 0)), ArmCounts(50, latency=(0, 50))
 AS_ONE = ArmCounts(95, latency=(95, 0)), ArmCounts(5, latency=(4, 1))
 ELSEWHERE = [Tick("r", 7, HARM), Tick("r", 30, HARM)]
 HOLD, STEP, PAUSE, PROMOTE, BACK = Action.HOLD, Action.STEP, Action.PAUSE, Action.PROMOTE, Action.ROLL_BACK
-HELD = holdback({}).rules
+HELD = holdback_plan({}).rules
 LATE = "not proven within 600 s"
 OVER_P95 = "slow over 100 ms: canary 15 bad of 15 (100.000%), live 14 bad of 285"
 OPTIONAL = {"wrong": Guard(required=False)}

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from headrace.releases import Guard, Rollout
-from headrace.releases.changes.rollouts import holdback
+from headrace.releases.changes.rollouts import holdback_plan
 from headrace.releases.ladder import Action
 from tests.services.monitoring.rollout_answers import Outputs
 from tests.services.monitoring.rollout_simulation import CANARY, Ran, Traffic, run
@@ -69,7 +69,7 @@ DOUBTS = {
 }
 
 
-HELD = holdback({}).rules
+HELD = holdback_plan({}).rules
 
 
 def ended(traffic: Traffic, seeds: range) -> tuple[Counter[Action], list[Ran]]:

@@ -16,7 +16,7 @@ from headrace.releases.changes.checks import Documents, checked
 from headrace.releases.changes.models import KnownModels, pins, resolved
 from headrace.releases.changes.rollouts import (
     CANDIDATE,
-    holdback,
+    holdback_plan,
     rollout_started,
     without_holdback,
     without_idle,
@@ -47,7 +47,7 @@ def arm_of(
 
 
 @dataclass(frozen=True, slots=True)
-class Beside:
+class HoldbackContext:
     """What tells whether the old live arm can serve beside a new one. `freeze`: of all pipelines."""
 
     documents: Documents
@@ -56,25 +56,25 @@ class Beside:
     freeze: Freeze | None
 
 
-def deployed(basis: Basis, arm: Arm, name: str = LIVE, beside: Beside | None = None) -> Release:
+def deployed(basis: Basis, arm: Arm, name: str = LIVE, holdback: HoldbackContext | None = None) -> Release:
     """The release with this arm in place of the one of that name. A new arm gets no rows, until a rule, a rollout or weights
     give it some. Raises ReleaseError.
 
-    `beside`: the old live arm keeps some rows for an hour, so that both are compared, if it can: it answers the same requests,
+    `holdback`: the old live arm keeps some rows for an hour, so that both are compared, if it can: it answers the same requests,
     can be served, no rule or shadow tells it from the new one, and nothing is frozen.
     """
     if name == LIVE:
         before, basis = basis, without_holdback(basis)
-        if before is not basis and beside is not None and arm == before.current.arms.get(CANDIDATE):
+        if before is not basis and holdback is not None and arm == before.current.arms.get(CANDIDATE):
             return before.current
     current = basis.release
-    if name == LIVE and beside is not None and current is not None:
+    if name == LIVE and holdback is not None and current is not None:
         named = {rule.arm for rule in current.rules} | ({current.shadow.arm} if current.shadow else set())
-        plan = holdback(beside.documents.guards(arm))
+        plan = holdback_plan(holdback.documents.guards(arm))
         with suppress(ReleaseError):
             if not named & {LIVE, plan.name}:
-                made = rollout_started(basis, arm, plan, beside.now, beside.freeze)
-                return checked(made, beside.documents.text, beside.known)
+                made = rollout_started(basis, arm, plan, holdback.now, holdback.freeze)
+                return checked(made, holdback.documents.text, holdback.known)
     if current is None:
         if name != LIVE:
             raise ReleaseError(basis.pipeline, [f"arms: the first release must have the arm {LIVE!r}"])

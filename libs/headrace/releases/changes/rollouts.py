@@ -82,7 +82,7 @@ def rollout_started(basis: Basis, arm: Arm, plan: Plan, now: datetime, freeze: F
     return basis.next(why, arms={**current.arms, plan.name: arm}, assign=assign, rollout=about)
 
 
-def holdback(declared: Mapping[str, GuardAction]) -> Plan:
+def holdback_plan(declared: Mapping[str, GuardAction]) -> Plan:
     """The plan of a deployment: nearly all rows at once, and after an hour all, unless something is found before."""
     rules = {"ladder": (1 - HOLDBACK, 1.0), "deadline_s": HOLDBACK_S, "stage_s": 2 * HOLDBACK_S}
     return Plan(rules={**rules, "otherwise": "promote"}, declared=declared, why="deploy")

@@ -24,8 +24,8 @@ from headrace.pipeline import Pipeline
 from headrace.releases import LIVE, Freeze, ReleaseError
 from headrace.releases.changes import (
     Basis,
-    Beside,
     Documents,
+    HoldbackContext,
     applied,
     deployed,
     labelled,
@@ -74,8 +74,12 @@ def deploy(
         documents = at.documents(pipeline)
         made = built(at, basis, documents, arm, models, label, settings, document)
         undo = [f"release rollback {pipeline}"] if arm == LIVE and basis.release else []
-        beside = None if no_holdback else Beside(documents, at.known(), datetime.now(UTC), at.store.frozen())
-        release = deployed(basis, made, arm, beside)
+        holdback = (
+            None
+            if no_holdback
+            else HoldbackContext(documents, at.known(), datetime.now(UTC), at.store.frozen())
+        )
+        release = deployed(basis, made, arm, holdback)
         held = release.rollout is not None and release.rollout.is_holdback and arm == LIVE
         steps = [f"{'rollout status' if held else 'release show'} {pipeline}", *undo]
         commit(at, basis, release, documents, next_steps=steps)
