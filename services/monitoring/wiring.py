@@ -9,6 +9,7 @@ import time
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 
 from headrace.analysis import ReadOut
 from headrace.api.monitoring.v1 import facts_pb2, monitoring_pb2
@@ -42,6 +43,7 @@ from services.monitoring.intake.answered import Answered
 from services.monitoring.intake.servicer import FactsServicer
 from services.monitoring.metrics import Metrics
 from services.monitoring.objectives import ReleaseObjectives
+from services.monitoring.outcomes.erasure import erase
 from services.monitoring.outcomes.judged_keys import JudgedKeys
 from services.monitoring.outcomes.recorder import Recorder
 from services.monitoring.outcomes.records import Judged
@@ -141,7 +143,7 @@ async def _eyes(
             facts,
             observers,
             runtime,
-            lambda ids: kept_explanations.forget(ids, _WALL()),
+            partial(erase, clock=_WALL),
             records,
         )
     )
@@ -173,7 +175,7 @@ async def _eyes(
         freshness,
         explained.of,
         [drift.panel, accuracy.panel, *cost.panels()],
-        alerts=watch if settings.cost.told and settings.alerts.rules else None,
+        alerts=watch if settings.cost.told else None,
     )
     seen = Seen(
         lambda pipeline, wanted: answers.taken(pipeline, wanted, _WALL()),

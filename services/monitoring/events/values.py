@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import pyarrow as pa
 
@@ -53,6 +54,14 @@ class Erasure:
     subjects: tuple[Subject, ...] = ()
     request_ids: tuple[str, ...] = ()
     whole_tenant: bool = False
+
+
+class ErasedEvent(NamedTuple):
+    """What is known elsewhere of an event that goes. `row`: of its request."""
+
+    event_id: bytes
+    request_id: str
+    row: int
 
 
 @dataclass(frozen=True, slots=True)

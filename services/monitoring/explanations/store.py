@@ -1,4 +1,4 @@
-"""Explanations in the database. Several threads may use it: erasure of events comes from theirs."""
+"""Explanations in the database. Several threads may use it."""
 
 from __future__ import annotations
 
@@ -72,21 +72,6 @@ class ExplanationStore:
         rows = self._facts.query(lambda connection: connection.execute(found).all())
         return [Coverage(pipeline, int(demanded), int(explained)) for pipeline, demanded, explained in rows]
 
-    def forget(self, prediction_ids: Sequence[bytes], now: float) -> int:
-        """Removes explanations of events that are erased, and takes none of them any more; returns how many there were."""
-
-        def forget(connection: sa.Connection) -> int:
-            take_turn(connection, "explanations")
-            gone = 0
-            for start in range(0, len(prediction_ids), _IDS):
-                part = list(prediction_ids[start : start + _IDS])
-                forgotten = [{"id": identity, "time": now} for identity in part]
-                connection.execute(insert(connection, FORGOTTEN).on_conflict_do_nothing(), forgotten)
-                gone += connection.execute(sa.delete(EXPLANATIONS).where(_E.id.in_(part))).rowcount
-            return gone
-
-        return self._facts.write(forget)
-
     def sweep(self, oldest: float, max_rows: int) -> int:
         """Removes what is older, and the oldest beyond `max_rows`; returns how many explanations went."""
         for of in (FORGOTTEN, COUNTED):
@@ -94,6 +79,16 @@ class ExplanationStore:
         day = sa.delete(COVERAGE).where(COVERAGE.c.day < int(oldest // _DAY_S))
         self._facts.write(lambda connection: connection.execute(day))
         return remove_oldest(self._facts, EXPLANATIONS, "stored", "stored", oldest, max_rows)
+
+
+def forget(connection: sa.Connection, prediction_ids: Sequence[bytes], now: float) -> None:
+    """Removes explanations of events that are erased, and takes none of them any more."""
+    take_turn(connection, "explanations")
+    for start in range(0, len(prediction_ids), _IDS):
+        part = list(prediction_ids[start : start + _IDS])
+        forgotten = [{"id": identity, "time": now} for identity in part]
+        connection.execute(insert(connection, FORGOTTEN).on_conflict_do_nothing(), forgotten)
+        connection.execute(sa.delete(EXPLANATIONS).where(_E.id.in_(part)))
 
 
 def _add(

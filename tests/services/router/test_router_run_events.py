@@ -1,10 +1,9 @@
 """What is noted of runs: the row of its request, the key that decided, what a run raised that gave no
-answer; and what becomes of a journal with damage or with something that is refused."""
+answer."""
 
 import time
 from collections.abc import Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,10 +16,7 @@ from headrace.events import EventGroup, Mask, messages
 from headrace.hop.errors import Code, Fault, Reason
 from services.router.events.groups import GroupBuilder
 from services.router.events.metrics import EventMetrics
-from services.router.events.regulated import collection
-from services.router.events.regulated.collection import Collection
 from services.router.events.regulated.commits import Commits
-from services.router.events.regulated.journal_file import JournalFiles
 from services.router.events.ring import AnsweredBatch, Notes, Ring
 from services.router.facts.clients import EventMessages
 from services.router.facts.queue import Queue
@@ -36,69 +32,6 @@ SPLIT: dict[str, Any] = {
     "rules": rules(candidate=[1.0], live=[2.0, 3.0]),
     "assign": {"weights": {"live": 0.5, "candidate": 0.5}, "by": "x", "salt": "s"},
 }
-
-
-class Monitoring:
-    """Keeps what it takes; refuses `unwanted`."""
-
-    def __init__(self) -> None:
-        self.taken: list[bytes] = []
-        self.unwanted = b""
-
-    async def commit(self, events: EventReport, deadline: float) -> None:
-        if events.replica.encode() == self.unwanted:
-            raise Fault(Code.INVALID_ARGUMENT, Reason.REASON_MALFORMED_REQUEST, "no")
-        self.taken.append(events.replica.encode())
-
-
-class World:
-    """A journal in a folder, and who collects it."""
-
-    def __init__(self, folder: Path) -> None:
-        self.monitoring, metrics = Monitoring(), EventMetrics(CollectorRegistry())
-        self.files = JournalFiles(folder, 1 << 20, 1 << 20)
-        self.works = metrics.works._value.get
-        self._collection = Collection(
-            self.files, EventMessages(""), self.monitoring, metrics, 1.0, time.monotonic, Log()
-        )
-
-    async def collect(self) -> list[bytes]:
-        await self._collection.collect()
-        taken, self.monitoring.taken = self.monitoring.taken, []
-        return taken
-
-
-def named(replica: bytes) -> bytes:
-    return EventReport(replica=replica.decode()).SerializeToString()
-
-
-@pytest.fixture
-def world(tmp_path: Path) -> World:
-    return World(tmp_path / "journal")
-
-
-async def test_what_precedes_a_damaged_part_is_sent_and_the_file_stays(world: World, tmp_path: Path) -> None:
-    world.files.append(7, named(b"first"))
-    world.files.append(7, named(b"second"))
-    world.files.rotate()
-    [path] = world.files.complete()
-    content = bytearray(path.read_bytes())
-    content[-1] ^= 1
-    path.write_bytes(content)
-    assert await world.collect() == [b"first"]
-    assert [p.suffix for p in (tmp_path / "journal").iterdir()] == [".unreadable"]
-
-
-async def test_a_refused_message_stops_no_other(
-    world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """One that monitoring refuses for ever keeps its file."""
-    monkeypatch.setattr(collection, "_MESSAGE_BYTES", 1)  # each frame is a message
-    world.monitoring.unwanted = b"second"
-    for content in (b"first", b"second", b"third"):
-        world.files.append(7, named(content))
-    assert await world.collect() == [b"first", b"third"]
-    assert [p.suffix for p in (tmp_path / "journal").iterdir()] == [".unreadable"]
 
 
 class Observed:

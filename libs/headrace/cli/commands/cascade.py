@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any, NoReturn
+from typing import Annotated, Any
 
 import numpy as np
 import typer
@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from rich.progress import Progress
 from rich.table import Table
 
+from headrace.cli import json_rows
 from headrace.cli.console import DEFAULT_HOME, AsJson, Home, err, fail, out, place
 from headrace.cli.installation import control_place
 from headrace.cli.installation.layout import Layout
@@ -138,39 +139,22 @@ def _stage(document: Pipeline, name: str) -> CascadeStage:
 def _read(path: Path, label: str) -> tuple[list[dict[str, Any]], NDArray[np.int64]]:
     rows: list[dict[str, Any]] = []
     labels: list[int] = []
-    with path.open(encoding="utf-8") as lines:
-        for number, line in enumerate(lines, 1):
-            if not line.strip():
-                continue
-            if len(rows) >= _MAX_ROWS:
-                fail(f"{path}: more than {_MAX_ROWS} rows")
-            row = _row(path, number, line)
-            value = row.get(label)
-            if not isinstance(value, bool | int):
-                _bad(
-                    path,
-                    number,
-                    f"the label {label!r} should be true, false or a class number, is {value!r:.40}",
-                )
-            labels.append(int(value))
-            rows.append(row)
+    try:
+        with path.open(encoding="utf-8") as lines:
+            for number, row in json_rows.read(lines):
+                if len(rows) >= _MAX_ROWS:
+                    raise ValueError(f"more than {_MAX_ROWS} rows")
+                value = row.get(label)
+                if not isinstance(value, bool | int):
+                    wanted = "should be true, false or a class number"
+                    raise ValueError(f"line {number}: the label {label!r} {wanted}, is {value!r:.40}")  # noqa: TRY004 - a fault of the file
+                labels.append(int(value))
+                rows.append(row)
+    except ValueError as error:
+        fail(f"{path}: {error}")
     if not rows:
         fail(f"{path}: no rows")
     return rows, np.array(labels, np.int64)
-
-
-def _row(path: Path, number: int, line: str) -> dict[str, Any]:
-    try:
-        row = json.loads(line)
-    except ValueError:
-        row = None
-    if not isinstance(row, dict):
-        _bad(path, number, "is no JSON object")
-    return row
-
-
-def _bad(path: Path, number: int, text: str) -> NoReturn:
-    fail(f"{path}:{number}: {text}")
 
 
 def _budget(text: str, rows: Labelled) -> float:

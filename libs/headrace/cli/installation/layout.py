@@ -93,7 +93,6 @@ class Layout:
     # What to do about alerts.
     runbooks = _Below("deploy/runbooks", "root")
     # All alerts, as Prometheus reads them.
-    alert_rules = _Below("deploy/alerts/rules.yml", "root")
     # What is live and who may: the database of control.
     records = _Below("records/control.sqlite")
     # Private key that control signs with what the data plane follows.

@@ -18,7 +18,7 @@ _NO_ANSWER = "Alertmanager does not answer, so it is not known what fires. The l
 MAX_HOURS = 168
 _MAX_REASON = 500
 _UNSET = (
-    "It is not known what fires: monitoring reads no processes here (cost, alerts.rules), and no Alertmanager is set"
+    "It is not known what fires: monitoring reads no processes here (cost), and no Alertmanager is set"
     " (alertmanager)."
 )
 _SEVERITIES = {"page": 0, "ticket": 1}

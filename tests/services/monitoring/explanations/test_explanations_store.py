@@ -6,7 +6,7 @@ import pytest
 
 from services.monitoring.database.facts import Facts
 from services.monitoring.explanations.records import Coverage, Explanation
-from services.monitoring.explanations.store import ExplanationStore
+from services.monitoring.explanations.store import ExplanationStore, forget
 
 DAY_S = 86_400.0
 
@@ -70,9 +70,9 @@ def test_counts_of_one_id_count_once_and_explanations_are_stored_all_the_same(
     assert store.add([], {"p": 2}, b"a" * 16, 2 * DAY_S)[1]
 
 
-def test_what_is_erased_goes_and_is_not_taken_any_more(store: ExplanationStore) -> None:
+def test_what_is_erased_goes_and_is_not_taken_any_more(store: ExplanationStore, facts: Facts) -> None:
     store.add([made(1), made(2)], {}, b"", 1.0)
-    assert store.forget([made(1).prediction_id, made(3).prediction_id], 2.0) == 1
-    assert store.forget([made(1).prediction_id], 2.0) == 0
+    for _ in range(2):
+        facts.write(lambda c: forget(c, [made(1).prediction_id, made(3).prediction_id], 2.0))
     assert store.add([made(1), made(2), made(3), made(4)], {}, b"", 3.0) == ({"p": 1}, True)
     assert store.find(made(1).prediction_id) is None
