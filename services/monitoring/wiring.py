@@ -49,7 +49,6 @@ from services.monitoring.outcomes.erasure import erase
 from services.monitoring.outcomes.recorder import Recorder
 from services.monitoring.outcomes.records import Judged
 from services.monitoring.outcomes.store import OutcomeStore
-from services.monitoring.outcomes.succession_watch import SuccessionMetrics, SuccessionWatch
 from services.monitoring.rollout_counts import RolloutCounts, Seen
 from services.monitoring.rollouts.analyser import Analyser, Analysis
 from services.monitoring.rollouts.handover import ControlLadder, ControlLease
@@ -122,11 +121,8 @@ async def _eyes(
 ) -> _Eyes:
     """They look until the stack is closed. Raises ConfigError."""
     log = runtime.telemetry.log
-    successions = SuccessionWatch(runtime.telemetry.once(SuccessionMetrics), log)
     drift = await stack.enter_async_context(
-        drift_of(
-            settings, RecordReleases(records) if records else None, runtime, facts, outcomes, successions
-        )
+        drift_of(settings, RecordReleases(records) if records else None, runtime, facts, outcomes)
     )
     accuracy = await stack.enter_async_context(
         telling_accuracy(settings.accuracy, judged, facts, drift.monitor.calibrated, runtime)
@@ -181,7 +177,6 @@ async def _eyes(
         reception.over if settings.events.files is not None else None,
         explained.of,
         [*fresh, drift.panel, accuracy.panel, *cost.panels()],
-        succession=successions.of,
         alerts=watch if settings.cost.told else None,
     )
     seen = Seen(

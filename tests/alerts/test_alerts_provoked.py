@@ -35,7 +35,7 @@ CAUSES = (
 )
 # Why no cause of these is provoked here; `promtool test rules` has a case of each.
 NOT_PROVOKED = {
-    "HeadraceWorseThanBefore": "it takes outcomes of two releases for minutes; on a game day of a wrong model people see it",
+    "HeadraceRolloutPaused": "its counter is that of rollbacks, by another action",
     "HeadraceNotReady": "a process that runs and is not ready for two minutes is replaced or held back before that",
     "HeadraceReleaseWaiting": "what keeps a release waiting for minutes is a model in quarantine, which is told in its place",
     "HeadraceQueueLong": "deadlines and the breaker empty a queue that does not move within a second; overload is refused before",

@@ -45,7 +45,6 @@ TABLE = (
     Condition("ModelQuarantined", "headrace_executor_quarantined", ("model", "version")),
     Condition("PipelineDown", _DOCUMENTS, _PIPELINE, where=("serves", "nothing")),
     Condition("DocumentQuarantined", _DOCUMENTS, _PIPELINE, where=("serves", "last_good")),
-    Condition("WorseThanBefore", "headrace_outcomes_worse_than_before", _PIPELINE),
     Condition("DriftSevere", "headrace_drift_level", _DRIFT, least=2, where=_LIVE),
     Condition("Drift", "headrace_drift_level", _DRIFT, most=1, where=_LIVE),
     Condition("Drift", "headrace_drift_level", _DRIFT, where=_SHADOW),

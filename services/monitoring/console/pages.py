@@ -156,9 +156,7 @@ class Pages:
     def _card(self, facts: PipelineFacts) -> dict[str, Any]:
         release, older = facts.history[0], facts.history[1] if len(facts.history) > 1 else None
         arms, status = self._sources.ticks.snapshot(facts.name).arms, self._sources.status(facts.name)
-        outcomes = self._sources.others.succession(facts.name)
-        assessment = assess(facts.history, arms, status, facts.slow_s, outcomes)
-        broken = facts.broken
+        assessment, broken = assess(facts.history, arms, status, facts.slow_s), facts.broken
         attention = assessment.level == "bad" or broken is not None
         changing = release.rollout is not None and release.rollout.state in ACTIVE
         return {

@@ -18,7 +18,6 @@ from services.monitoring.events.query import Found
 from services.monitoring.events.values import Query
 from services.monitoring.explanations.records import ShownExplanation
 from services.monitoring.outcomes.records import Outcome
-from services.monitoring.outcomes.succession import Succession
 from services.monitoring.rollouts.analyser import Status
 from services.monitoring.ticks import Ticks
 
@@ -61,15 +60,13 @@ Explain: TypeAlias = Callable[[bytes], Awaitable[ShownExplanation | None]]
 class ConsoleSources:
     """What other parts of monitoring bring. `events`, `over` (what somebody computes of them), None: they are not kept; raise
     StorageError. `outcomes`: of (tenant, request id); raises StorageError. `explanation`: of an event's id, None: it has none;
-    may raise anything: the page then says that it can't be read. `succession`: pipeline → what outcomes say of what is live, and
-    of what was live before it; None: not known. `alerts`: what fires where no Alertmanager is set."""
+    may raise anything: the page then says that it can't be read. `alerts`: what fires where no Alertmanager is set."""
 
     outcomes: Callable[[str, str], Awaitable[Sequence[Outcome]]]
     events: Callable[[Query], Awaitable[Found]] | None = None
     over: Over | None = None
     explanation: Explain | None = None
     panels: Sequence[PanelSource] = ()
-    succession: Callable[[str], Succession | None] = lambda _: None
     alerts: Watch | None = None
 
 

@@ -31,7 +31,6 @@ from services.monitoring.drift.settings import DriftSettings
 from services.monitoring.drift.watch import Watch
 from services.monitoring.events.reception import Reception
 from services.monitoring.outcomes.store import OutcomeStore
-from services.monitoring.outcomes.succession_watch import SuccessionWatch
 
 _WALL = time.time  # noqa: TID251 - windows are by the time of day, and causes have a date
 # One thread: what it reads is cached without locks.
@@ -56,7 +55,6 @@ async def drift_of(
     runtime: Runtime,
     facts: Facts,
     outcomes: OutcomeStore,
-    successions: SuccessionWatch,
 ) -> AsyncIterator[Drift]:
     """Raises ConfigError."""
     log, metrics = runtime.telemetry.log, runtime.telemetry.once(DriftMetrics)
@@ -65,14 +63,8 @@ async def drift_of(
     retraining = Retraining(settings.drift.retrain, webhook, runtime.telemetry.once(RetrainMetrics), log)
     monitor = DriftMonitor(settings.drift, metrics, retraining, log)
     threads = ThreadPoolExecutor(_THREADS, "drift")
-    loop = asyncio.get_running_loop()
 
     async def judged() -> Mapping[Version, Count]:
-        if releases is not None:
-            for pipeline in await loop.run_in_executor(threads, releases.pipelines):
-                history = await loop.run_in_executor(threads, releases.history, pipeline)
-                oldest = min((release.number for release in history), default=0)
-                successions.look(pipeline, history, await facts.run(outcomes.judged, pipeline, oldest))
         found = await facts.run(outcomes.by_version)
         return {Version(*key): Count(of.rows, of.wrong) for key, of in found.items()}
 

@@ -35,7 +35,6 @@ from services.monitoring.console.ports import ConsoleSources, Panel, PanelRow, P
 from services.monitoring.console.settings import ConsoleSettings
 from services.monitoring.guards.guard import Finding, Verdict
 from services.monitoring.outcomes.records import Outcome
-from services.monitoring.outcomes.succession import Succession
 from services.monitoring.rollouts.analyser import Status
 from services.monitoring.rollouts.judgement import Judgement
 from services.monitoring.ticks import Ticks
@@ -90,7 +89,6 @@ class Place:
     alertmanager: str | None = None
     alerts: Watch | None = None
     opened: list[World] = field(default_factory=list)
-    succession: Succession | None = None
     # Setting of a service that has the same releases.
     control: Mapping[str, Any] = field(default_factory=dict)
 
@@ -189,7 +187,6 @@ class Place:
         others = replace(
             self.requests or ConsoleSources(none),
             panels=self.panels,
-            succession=lambda _: self.succession,
             alerts=self.alerts,
         )
         return Sources(self.store, self.ticks, self.statuses.get, lambda _: SLOW_S, read_out, others)

@@ -2,13 +2,11 @@
 
 import pytest
 
-from headrace.analysis import Count
 from headrace.catalog.access import Change, Write
 from headrace.releases import RolloutState
 from headrace.repository import changes
 from services.monitoring.console.ports import Panel
 from services.monitoring.guards.guard import Verdict
-from services.monitoring.outcomes.succession import Succession
 from tests.services.monitoring.console.console_place import PAGES, Browser, Place, drift, judged, minutes
 
 
@@ -40,11 +38,8 @@ async def test_the_first_page_says_what_changed_whether_it_is_safe_and_offers_th
     page = (await browser.get("/")).text
     assert (card["release"]["number"], card["release"]["author"]) == (2, "ann")
     assert card["release"]["changes"] == ["arm live: model light 1 → 2"]
-    assert (card["assessment"]["level"], card["assessment"]["title"]) == ("good", "no worse than before")
-    assert (
-        "2 of 8\u202f000 rows failed (0.03\u00a0%); before it was 0.02\u00a0%. At most"
-        in card["assessment"]["sentence"]
-    )
+    assert (card["assessment"]["level"], card["assessment"]["title"]) == ("good", "answers well")
+    assert "2 of 8\u202f000 rows failed (0.03\u00a0%); at most" in card["assessment"]["sentence"]
     assert card["way_back"]["to"] == 1
     assert "/pipelines/flights/rollback?to=1" in page
     # What people write is text, never markup.
@@ -52,7 +47,7 @@ async def test_the_first_page_says_what_changed_whether_it_is_safe_and_offers_th
     assert "<7>" not in page
 
 
-async def test_what_is_unchanged_for_a_day_and_no_worse_is_one_line(place: Place) -> None:
+async def test_what_is_unchanged_for_a_day_and_well_is_one_line(place: Place) -> None:
     place.wall += 86_401
     cards = []
     async with place.operator() as browser:
@@ -66,25 +61,12 @@ async def test_what_is_unchanged_for_a_day_and_no_worse_is_one_line(place: Place
     assert [card["quiet"] for card in cards] == [True, False]
 
 
-async def test_more_wrong_predictions_than_before_are_named(browser: Browser, place: Place) -> None:
-    place.succession = Succession(2, Count(400, 30), Count(4_000, 300))
-    [fine] = (await browser.get("/index.json")).json["pipelines"]
-    place.succession = Succession(2, Count(400, 120), Count(4_000, 300))
-    [bad] = (await browser.get("/index.json")).json["pipelines"]
-    place.succession = Succession(1, Count(400, 120), Count(4_000, 300))
-    [of_another] = (await browser.get("/index.json")).json["pipelines"]
-    assert fine["assessment"]["level"] == of_another["assessment"]["level"] == "good"
-    assert "30 of 400 predictions were wrong by their outcomes" in fine["assessment"]["sentence"]
-    assert (bad["assessment"]["level"], bad["assessment"]["title"]) == ("bad", "worse than before")
-    assert "120 of 400 predictions were wrong by their outcomes (30\u00a0%)" in bad["assessment"]["sentence"]
-
-
-async def test_more_failures_than_before_are_named(browser: Browser, place: Place) -> None:
+async def test_more_failures_than_allowed_are_named(browser: Browser, place: Place) -> None:
     place.answer(2_000, 300)
     place.report()
     found = (await browser.get("/index.json")).json
     assert found["attention"] == ["flights"]
-    assert found["pipelines"][0]["assessment"]["title"] == "worse than before"
+    assert found["pipelines"][0]["assessment"]["title"] == "fails or is slow"
 
 
 async def test_a_rollout_shows_its_ladder_what_it_waits_for_and_its_figures(
