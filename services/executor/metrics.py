@@ -76,6 +76,9 @@ class Metrics:
             "Activations: versions made ready, at the start, by an operator (`load`), or because a call came (`call`).",
             [*_LABELS, "why"],
         )
+        self.cold_rows = counter(
+            "headrace_executor_cold_rows_total", "Rows that waited until their version was active.", _LABELS
+        )
         self.load_seconds = gauge(
             "headrace_executor_load_seconds",
             "Time that the last load of a version took, warm-up included.",

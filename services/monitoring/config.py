@@ -27,8 +27,6 @@ class Retention(config.Settings):
 class AlertSettings(config.Settings):
     """Alerts that this service evaluates itself, wherever it reads processes for their cost."""
 
-    # deploy/alerts/rules.yml, for names and texts. Absent: no alert is evaluated; budgets are.
-    rules: Path | None = None
     # By severity, where to post what fires. None where Alertmanager does this.
     webhooks: Webhooks = Field(default_factory=dict)
 

@@ -18,7 +18,7 @@ class Metrics:
         )
         self.unmatched = Counter(
             "headrace_monitoring_unmatched_outcomes",
-            "New outcomes of predictions that are not known here; they may come later, or there were none.",
+            "Outcomes of whose prediction there was no record yet, or never will be.",
             registry=registry,
         )
         self.repeated = Counter(

@@ -7,14 +7,13 @@ from collections.abc import Callable
 from headrace.analysis import Count, Difference, ReadOut, lower_bound, upper_bound
 from headrace.api.monitoring.v1 import monitoring_pb2 as pb
 from headrace.api.monitoring.v1 import shadow_pb2
-from headrace.comparison.messages import quantiles, write_report
 from headrace.hop.call import Call
 from services.monitoring import errors
 from services.monitoring.events.reception import Reception
 from services.monitoring.guards.guard import Finding
 from services.monitoring.outcomes.recorder import Recorder
 from services.monitoring.outcomes.records import MAX_OUTCOMES, Outcome, OutcomeError, StorageError
-from services.monitoring.queries.shadow import ShadowReport, shadow_reports
+from services.monitoring.queries.shadow import shadow_reports
 from services.monitoring.rollouts.analyser import Analysis, Status
 
 # Of an interval that is shown: it misses the true rate at any look, on either side.
@@ -38,12 +37,12 @@ class MonitoringServicer:
         now = self._wall()
         outcomes = [_outcome(message, now) for message in request.outcomes]
         try:
-            await self._recorder.record(request.tenant, outcomes)
+            recorded = await self._recorder.record(request.tenant, outcomes)
         except OutcomeError as error:
             raise errors.unreadable(str(error)) from None
         except StorageError as error:
             raise errors.storage_unavailable(str(error)) from None
-        return pb.RecordOutcomesResponse(accepted_count=len(outcomes))
+        return pb.RecordOutcomesResponse(accepted_count=len(outcomes), unknown_count=recorded.unknown)
 
 
 class AnalysisServicer:
@@ -64,12 +63,8 @@ class AnalysisServicer:
             found = await self._events.over(lambda store: shadow_reports(store, request.pipeline, first_us))
         except StorageError as error:
             raise errors.events_unavailable(str(error)) from None
-        response = shadow_pb2.GetShadowReportResponse()
-        if found is not None:
-            response.unreadable_files.extend(sorted(found.unreadable))
-            for report in found.reports:
-                _write_shadow(report, response.reports.add(pipeline=request.pipeline))
-        return response
+        reports, unreadable = found or ([], set())
+        return shadow_pb2.GetShadowReportResponse(reports=reports, unreadable_files=sorted(unreadable))
 
     async def GetRollout(self, request: pb.GetRolloutRequest, call: Call) -> pb.GetRolloutResponse:
         errors.check_trusted(call)
@@ -104,16 +99,6 @@ class AnalysisServicer:
             sample_ratio_expected=read_out.sample_ratio == "as expected",
             sample_ratio_log_evidence=read_out.sample_ratio_log_e,
         )
-
-
-def _write_shadow(found: ShadowReport, message: shadow_pb2.ShadowReport) -> None:
-    message.release, message.arm, message.against = found.release, found.arm, found.against
-    message.begin_time.FromMicroseconds(found.began_us)
-    write_report(found.compared, message)
-    message.live_seconds.CopyFrom(quantiles([found.live_us / 1e6]))
-    message.shadow_seconds.CopyFrom(quantiles([found.shadow_us / 1e6]))
-    message.live_busy_seconds = found.live_busy_us / 1e6
-    message.shadow_busy_seconds = found.shadow_busy_us / 1e6
 
 
 def _tell_status(status: Status, response: pb.GetRolloutResponse) -> None:

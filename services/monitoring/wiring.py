@@ -9,6 +9,7 @@ import time
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 
 from headrace.analysis import ReadOut
 from headrace.api.monitoring.v1 import facts_pb2, monitoring_pb2
@@ -23,10 +24,12 @@ from services.monitoring.accuracy.store import AccuracyStore
 from services.monitoring.accuracy.wiring import telling_accuracy
 from services.monitoring.alerts.wiring import watching_alerts
 from services.monitoring.config import MonitoringConfig
-from services.monitoring.console.panels.freshness import Freshness
+from services.monitoring.console.freshness import FreshnessPanel
 from services.monitoring.console.ports import ConsoleSources
+from services.monitoring.console.requests.views import Views
 from services.monitoring.console.wiring import serving_console
 from services.monitoring.cost.wiring import counting_cost
+from services.monitoring.database import periodic
 from services.monitoring.database.facts import Facts
 from services.monitoring.deployments import tell_deployments
 from services.monitoring.drift.wiring import drift_of
@@ -42,11 +45,10 @@ from services.monitoring.intake.answered import Answered
 from services.monitoring.intake.servicer import FactsServicer
 from services.monitoring.metrics import Metrics
 from services.monitoring.objectives import ReleaseObjectives
-from services.monitoring.outcomes.judged_keys import JudgedKeys
+from services.monitoring.outcomes.erasure import erase
 from services.monitoring.outcomes.recorder import Recorder
 from services.monitoring.outcomes.records import Judged
 from services.monitoring.outcomes.store import OutcomeStore
-from services.monitoring.outcomes.succession_watch import SuccessionMetrics, SuccessionWatch
 from services.monitoring.rollout_counts import RolloutCounts, Seen
 from services.monitoring.rollouts.analyser import Analyser, Analysis
 from services.monitoring.rollouts.handover import ControlLadder, ControlLease
@@ -67,13 +69,14 @@ async def build(settings: MonitoringConfig, runtime: Runtime) -> AsyncIterator[S
     metrics.routers.set_function(ticks.routers)
     facts = Facts(settings.database, metrics.failing, log)
     store, judged = OutcomeStore(facts), AccuracyStore(facts, settings.accuracy.window_s)
-    recorder = Recorder(facts, store, metrics, log, _WALL)
+    recorder = Recorder(facts, store, metrics, _WALL)
     retention = settings.retention
-    sweeps = recorder.sweep_always(retention.days, retention.max_rows)
+    sweep = partial(recorder.sweep, retention.days, retention.max_rows)
     analysers = AsyncExitStack()
     services = monitoring_pb2.DESCRIPTOR.services_by_name
     try:
-        await analysers.enter_async_context(background.running(sweeps, "removal of old outcomes", log))
+        removal = periodic.sweeps(sweep, "removal of old outcomes", log)
+        await analysers.enter_async_context(background.running(removal, "removal of old outcomes", log))
         records = await analysers.enter_async_context(_records(settings, runtime))
         tell_deployments(settings.deployments, runtime)
         eyes = await _eyes(analysers, settings, records, runtime, ticks, facts, store, judged)
@@ -118,11 +121,8 @@ async def _eyes(
 ) -> _Eyes:
     """They look until the stack is closed. Raises ConfigError."""
     log = runtime.telemetry.log
-    successions = SuccessionWatch(runtime.telemetry.once(SuccessionMetrics), log)
     drift = await stack.enter_async_context(
-        drift_of(
-            settings, RecordReleases(records) if records else None, runtime, facts, outcomes, successions
-        )
+        drift_of(settings, RecordReleases(records) if records else None, runtime, facts, outcomes)
     )
     accuracy = await stack.enter_async_context(
         telling_accuracy(settings.accuracy, judged, facts, drift.monitor.calibrated, runtime)
@@ -131,11 +131,10 @@ async def _eyes(
     cost = await stack.enter_async_context(
         counting_cost(settings.cost, settings.events.folder, facts, runtime, watch)
     )
-    freshness, answers = Freshness(), AnswerCounter()
+    answers = AnswerCounter()
     observers: list[EventObserver | GroupObserver] = [
         accuracy.observer,
         *cost.observers,
-        freshness,
         answers,
     ]
     kept_explanations = ExplanationStore(facts)
@@ -145,7 +144,7 @@ async def _eyes(
             facts,
             observers,
             runtime,
-            lambda ids: kept_explanations.forget(ids, _WALL()),
+            partial(erase, clock=_WALL),
             records,
         )
     )
@@ -171,14 +170,14 @@ async def _eyes(
         runtime.telemetry.once(Metrics),
         log,
     )
+    fresh = [FreshnessPanel(reception.over, Views(RecordReleases(records)), _WALL)] if records else []
     shown = ConsoleSources(
         lambda tenant, request_id: facts.run(outcomes.of_request, tenant, request_id),
         reception.find if settings.events.files is not None else None,
-        freshness,
+        reception.over if settings.events.files is not None else None,
         explained.of,
-        [drift.panel, accuracy.panel, *cost.panels()],
-        succession=successions.of,
-        alerts=watch if settings.cost.told and settings.alerts.rules else None,
+        [*fresh, drift.panel, accuracy.panel, *cost.panels()],
+        alerts=watch if settings.cost.told else None,
     )
     seen = Seen(
         lambda pipeline, wanted: answers.taken(pipeline, wanted, _WALL()),
@@ -209,12 +208,12 @@ async def _analysing(
     loop = asyncio.get_running_loop()
     lease = ControlLease(records, f"{socket.gethostname()}/{os.getpid()}")
     releases = RecordReleases(records)
-    keys = JudgedKeys(outcomes.judgements)
     promises = ReleaseObjectives(releases, ticks, time.monotonic)
     async with background.threads(_THREADS, "rollouts") as threads:
 
         async def judged(pipeline: str, since: int, by_key: bool) -> Mapping[tuple[int, str], Judged]:
-            return await facts.run(keys if by_key else outcomes.judged, pipeline, since)
+            counts = outcomes.judged_keys if by_key else outcomes.judged
+            return await facts.run(counts, pipeline, since)
 
         async def read_out(pipeline: str) -> tuple[Experiment, ReadOut] | None:
             history = await loop.run_in_executor(threads, releases.history, pipeline)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -98,14 +98,14 @@ class Inference:
         self, served: Served, route: Route, part: Part, arrived: float, begun: RouteRun | None = None
     ) -> RouteResult:
         """Runs a route, or what is left of it (`begun`); those who watch see it, and its rows are counted."""
-        ended = [observer.begin(served, route, part) for observer in self._observers]
+        ended = [observer.begin(served, route, part, arrived) for observer in self._observers]
         # Whoever watches need not see which replica runs which row.
         batch = part.batch if served.partition is None else served.partition.mark(part.batch)
         came: RouteResult | BaseException | None = None
         try:
             commits = self._commits
             if commits is not None and is_regulated(served, route, batch):
-                came = result = await self._run_regulated(commits, served, route, part, batch, begun)
+                came = result = await self._run_regulated(commits, served, route, part, batch, arrived, begun)
             else:
                 came = result = await self._run_route(route, batch, begun)
         except BaseException as error:
@@ -130,7 +130,14 @@ class Inference:
         return (begun or RouteRun(route, batch, self._clock, self._meter)).run()
 
     async def _run_regulated(
-        self, commits: Commits, served: Served, route: Route, part: Part, batch: Batch, begun: RouteRun | None
+        self,
+        commits: Commits,
+        served: Served,
+        route: Route,
+        part: Part,
+        batch: Batch,
+        arrived: float,
+        begun: RouteRun | None,
     ) -> RouteResult:
         """Runs a route over the rows of `part`, which are those of `batch`. The event is committed when this returns, or the rows
         have errors."""
@@ -138,13 +145,14 @@ class Inference:
             nothing = RouteRun(route, batch, self._clock, self._meter)
             nothing.errors = dict.fromkeys(range(len(batch)), why)
             return commits.refused(nothing.result(), why)
-        began = self._clock()
         try:
             result = await self._run_route(route, batch, begun)
         except Exception as error:
-            await commits.commit(served, route, part, raised(route, part.batch, error), self._clock() - began)
+            await commits.commit(
+                served, route, part, raised(route, part.batch, error), self._clock() - arrived
+            )
             raise
-        return await commits.commit(served, route, part, result, self._clock() - began)
+        return await commits.commit(served, route, part, result, self._clock() - arrived)
 
     async def _run_shared(
         self, served: Served, routes: Sequence[Route], parts: Sequence[Part], batch: Batch, arrived: float
@@ -170,7 +178,7 @@ class Inference:
     ) -> None:
         """What the routes share raised, so this one gives its rows no answer either."""
         for observer in self._observers:
-            observer.begin(served, route, part)(error)
+            observer.begin(served, route, part, arrived)(error)
         seconds, commits = self._clock() - arrived, self._commits
         if not isinstance(error, Fault):
             self._counters.failed(served.counted, part, seconds)
@@ -204,7 +212,10 @@ class Inference:
             decided.append((index + len(decisions)).astype(np.uint32))
             decisions += _decisions(served, share, result)
         joined = join(results, [rows for _, rows in parts], decided)
-        return PipelineResult(joined.batch, joined.fallbacks, decisions)
+        answer = joined.batch
+        if shared is not None:
+            answer = replace(answer, timings=shared.timings(results))
+        return PipelineResult(answer, joined.fallbacks, decisions)
 
 
 def _part(share: Share, whole: Batch, rows: NDArray[np.intp] | None = None) -> Part:

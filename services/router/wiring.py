@@ -69,7 +69,6 @@ async def build(settings: RouterSettings, runtime: Runtime) -> AsyncIterator[Seq
         log = runtime.telemetry.log
         reloader = DocumentReloader(source, pipelines, metrics, log, readiness)
         await stack.enter_async_context(running(reloader.run(), "releases", log))
-        # What was answered is offered for an explanation; nothing is answered before all parts are there.
         told = await stack.enter_async_context(
             facts(
                 settings.events,
@@ -78,12 +77,11 @@ async def build(settings: RouterSettings, runtime: Runtime) -> AsyncIterator[Seq
                 runtime,
                 metrics,
                 pipelines.share,
-                lambda *of: explained.explainer.offer(*of),
             )
         )
         shadows = await stack.enter_async_context(_shadows(settings, runtime, told.shadows))
         explained = await stack.enter_async_context(
-            explanations(settings.explanations, told.reports, runtime, compiler, pipelines, shadows, indexes)
+            explanations(settings.explanations, told, runtime, compiler, pipelines, shadows, indexes)
         )
         observers: list[RunObserver] = [shadows, *told.observers]
         refresh = partial(reloader.refresh, must_wait=False)
@@ -91,7 +89,7 @@ async def build(settings: RouterSettings, runtime: Runtime) -> AsyncIterator[Seq
             pipelines, refresh, metrics, time.monotonic, observers, told.counters, told.commits
         )
         descriptor = router_pb2.DESCRIPTOR.services_by_name["RouterService"]
-        servicer = RouterServicer(inference, pipelines, models, explained.servicer, told.notes)
+        servicer = RouterServicer(inference, pipelines, models, explained, told.notes)
         yield [Service(descriptor, servicer, takes_payload=True, ready=reloader.ready)]
 
 

@@ -14,7 +14,6 @@ from headrace.slo import alert_names, alerts, runbook
 
 ROOT = Path(__file__).parents[2]
 FOLDER = ROOT / "deploy/runbooks"
-RULES = ROOT / "deploy/alerts/rules.yml"
 PAGES = sorted(FOLDER.glob("*.md"))
 PARTS = ["What it means", "How to see it", "How to mend it", "How to verify"]
 _COMMAND = re.compile(r"`(headrace [a-z][^`]*)`")
@@ -25,7 +24,7 @@ _SHELL = {"&&", "|", ";", "||"}
 def commands() -> list[tuple[str, str]]:
     """(where, what to type): of the pages, and the next steps of the alerts."""
     found = [(page.name, text) for page in PAGES for text in _COMMAND.findall(page.read_text())]
-    steps = [(rule["alert"], rule["annotations"]["next_step"]) for rule in alerts(RULES)]
+    steps = [(rule["alert"], rule["annotations"]["next_step"]) for rule in alerts()]
     templates = [(name, re.sub(r"{{.*?}}", "NAME", step)) for name, step in steps]
     return sorted(set(found + templates))
 
@@ -72,7 +71,7 @@ def test_the_parser_of_this_test_refuses_what_cannot_be_typed() -> None:
 
 def test_each_alert_has_a_page_with_all_parts() -> None:
     listed = (FOLDER / "README.md").read_text()
-    for name in alert_names(RULES):
+    for name in alert_names():
         page = (FOLDER / runbook(name)).read_text()
         assert f"`{name}`" in page, name
         assert re.findall(r"^## (.+)$", page, re.MULTILINE) == PARTS, name
@@ -81,4 +80,4 @@ def test_each_alert_has_a_page_with_all_parts() -> None:
 
 def test_no_page_is_of_an_alert_that_is_gone() -> None:
     named = {found for page in PAGES for found in re.findall(r"Headrace[A-Z]\w+", page.read_text())}
-    assert named - set(alert_names(RULES)) == set()
+    assert named - set(alert_names()) == set()

@@ -12,7 +12,6 @@ from tests.chaos.expectation import Expectation, counted
 from tests.chaos.record import HEAD, ChaosRecord, row
 from tests.chaos.test_chaos import FAULTS
 from tests.faults.traffic import Outcome
-from tests.libs.slo.alert_world import RULES
 
 EXPECTED = Expectation("killed", "it is killed", "it starts", "HeadraceCrashLoop")
 FOUND = counted(
@@ -31,7 +30,7 @@ FOUND = counted(
 def test_each_fault_has_a_name_of_its_own_and_an_alert_that_there_is() -> None:
     names = [chaos.expected.name for chaos in FAULTS]
     assert len(set(names)) == len(names)
-    assert {chaos.expected.alert for chaos in FAULTS} <= set(alert_names(RULES))
+    assert {chaos.expected.alert for chaos in FAULTS} <= set(alert_names())
 
 
 def test_only_what_the_fault_did_is_counted() -> None:

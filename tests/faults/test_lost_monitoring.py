@@ -15,7 +15,7 @@ from tests.system import System, poll, row_request
 
 def record(system: System) -> int:
     with Headrace(system.endpoints["grpc"], key=system.key, attempts=1) as client:
-        return client.record_outcomes([Outcome(uuid.uuid4().hex, "late", True)], timeout_s=30.0)
+        return client.record_outcomes([Outcome(uuid.uuid4().hex, "late", True)], timeout_s=30.0).stored
 
 
 def reported(system: System) -> bool:

@@ -104,7 +104,7 @@ def test_what_the_router_tells_monitoring_arrives(swapped: System) -> None:
 def test_outcomes_reach_monitoring_through_the_door(swapped: System) -> None:
     asked = swapped.predict(row_request(swapped.rows[ROW])).request_id
     with Headrace(swapped.endpoints["grpc"], key=swapped.key) as client:
-        assert client.record_outcomes([Outcome(asked, "delayed", True)]) == 1
+        assert client.record_outcomes([Outcome(asked, "delayed", True)]).stored == 1
 
 
 def test_a_row_is_explained_at_the_door(swapped: System) -> None:

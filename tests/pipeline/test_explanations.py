@@ -1,12 +1,13 @@
-"""Explanations of the demo's predictions: by the command line from its event, and at the door on request."""
+"""Explanations of the demo's predictions: by the command line from its event, at the door on request, and of stored ones."""
 
 import json
 import math
 
+import grpc
 import pytest
 
 from tests.posting import post_json
-from tests.system import System, headrace, poll, row_request
+from tests.system import DOCUMENTS, System, add_document, headrace, poll, remove_document, row_request
 
 PATH = "/headrace.api.inference.v1.InferenceService/Explain"
 
@@ -38,3 +39,30 @@ def test_rows_are_explained_at_the_door(system: System) -> None:
     assert {"month", "carrier", "temp", "tail_late_share"} <= {c["column"] for c in row["contributions"]}
     added = math.fsum(c.get("contribution", 0.0) for c in row["contributions"])
     assert added == row["value"] - row["base"]
+
+
+def test_stored_predictions_are_explained_where_a_document_demands_it(system: System) -> None:
+    if system.shape == "together":
+        pytest.skip("together, a service has no process of its own")
+    text = (
+        (DOCUMENTS / "flights" / "pipeline.yaml")
+        .read_text()
+        .replace("pipeline: flights", "pipeline: audited")
+    )
+    add_document("audited", f"{text}\nexplanations: {{coverage: 1}}\n")
+
+    def predicted() -> bool:
+        try:
+            return bool(system.predict(row_request(*system.rows[:3], pipeline="audited")))
+        except grpc.RpcError:
+            return False
+
+    poll("the pipeline is served", predicted)
+
+    def covered() -> bool:
+        whole = [{"pipeline": "audited", "prediction_count": "3", "explained_count": "3"}]
+        return bool(json.loads(headrace("explain", "coverage", "--json")) == whole)
+
+    # A minute until they count, and three explanations below all other calls.
+    poll("its predictions are explained", covered, 240)
+    remove_document("audited")

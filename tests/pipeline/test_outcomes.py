@@ -56,9 +56,12 @@ def test_outcomes_of_a_prediction_are_stored(system: System, tmp_path: Path) -> 
     file.write_text(json.dumps({"request_id": request, "row": 2, "name": "delayed", "value": True}))
     assert "1 outcome stored" in headrace("outcomes", "post", str(file))
     with Headrace(system.endpoints["grpc"], key=system.key) as client:
-        assert client.record_outcomes([Outcome(request, "cost", 3.0)]) == 1
+        assert client.record_outcomes([Outcome(request, "cost", 3.0)]).stored == 1
     body = {"outcomes": [{"requestId": request, "row": 2, "name": "delayed", "label": False}]}
-    assert post_json(system, PATH, body) == (200, {"acceptedCount": 1})  # the first one stays
+    status, reply = post_json(system, PATH, body)
+    assert (status, reply["acceptedCount"]) == (200, 1)  # the first one stays
+    never = {"outcomes": [{"requestId": "never", "name": "delayed", "label": False}]}
+    assert post_json(system, PATH, never) == (200, {"acceptedCount": 1, "unknownCount": 1})
     assert stored(request) == [
         ("demo", 0, "cost", 3.0, 0),
         ("demo", 0, "delayed", float(late), 1),
@@ -78,7 +81,7 @@ def test_accuracy_is_told_with_its_coverage(system: System) -> None:
     with Headrace(system.endpoints["grpc"], key=system.key) as client:
         assert client.record_outcomes(
             [Outcome(answer.request_id, "delayed", value, row) for row, value in enumerate(rows)]
-        )
+        ).stored
 
     def told() -> dict[str, Any] | None:
         found: dict[str, Any] = json.loads(headrace("outcomes", "show", LABELLED, "--json"))

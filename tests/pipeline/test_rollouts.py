@@ -94,14 +94,20 @@ def status() -> dict[str, Any]:
     return found
 
 
-@pytest.mark.parametrize(("version", "guard"), [("2", "errors"), ("3", "non_finite")])
+ROLLOUT, DEPLOYMENT = ("rollout", "start", NAME, "--ladder", "20,100"), ("release", "deploy", NAME)
+
+
+@pytest.mark.parametrize(
+    ("version", "guard", "begin"),
+    [("2", "errors", ROLLOUT), ("3", "non_finite", ROLLOUT), ("3", "non_finite", DEPLOYMENT)],
+)
 def test_a_bad_version_is_taken_back_and_nobody_else_notices(
-    system: System, table: None, version: str, guard: str
+    system: System, table: None, version: str, guard: str, begin: tuple[str, ...]
 ) -> None:
     asked, entries = list[Asked](), itertools.cycle(range(8))
     with repeated(lambda: ask(system, asked, next(entries)), 0.0, 16):
         poll("traffic flows", lambda: len(asked) > 50, WITHIN_S)
-        headrace("rollout", "start", NAME, "--models", f"{NAME}={version}", "--ladder", "20,100", "--yes")
+        headrace(*begin, "--models", f"{NAME}={version}", "--yes")
         poll("it is taken back", lambda: status()["rollout"]["state"] == "rolled_back", WITHIN_S)
         known = len(asked)
         poll("nobody gets the bad version", lambda: calm(asked[known:]), WITHIN_S)

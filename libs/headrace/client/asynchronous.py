@@ -12,7 +12,7 @@ from headrace.api.inference.v1 import inference_pb2 as pb
 from headrace.client import messages, tracing
 from headrace.client.errors import of_fault
 from headrace.client.options import CallValues, Key, Options
-from headrace.client.results import Field, Outcome, Pipeline, PredictResult
+from headrace.client.results import Field, Outcome, OutcomeCounts, Pipeline, PredictResult
 from headrace.client.stats import Recorder, Stats
 from headrace.client.values import to_struct
 from headrace.hop.call import Method, unary
@@ -91,18 +91,20 @@ class AsyncHeadrace:
         reply = await self._call(_LIST, pb.ListPipelinesRequest(), timeout_s, tracing.headers(None))
         return [messages.pipeline(message) for message in reply.pipelines]
 
-    async def record_outcomes(self, outcomes: Iterable[Outcome], *, timeout_s: float | None = None) -> int:
-        """Reports what became known of predictions, a thousand a call; returns how many are stored now.
+    async def record_outcomes(
+        self, outcomes: Iterable[Outcome], *, timeout_s: float | None = None
+    ) -> OutcomeCounts:
+        """Reports what became known of predictions, a thousand a call.
 
         Reporting the same twice is harmless: the first value of a prediction and name stays. Raises HeadraceError; what was
         stored by the calls before stays. Raises ValueError and TypeError for values that cannot be sent.
         """
-        given, stored = list(outcomes), 0
+        given, counts = list(outcomes), OutcomeCounts(0, 0)
         for start in range(0, len(given), _OUTCOMES_PER_CALL):
             request = messages.outcomes_request(given[start : start + _OUTCOMES_PER_CALL])
             reply = await self._call(_OUTCOMES, request, timeout_s, tracing.headers(None))
-            stored += reply.accepted_count
-        return stored
+            counts = OutcomeCounts(counts.stored + reply.accepted_count, counts.unknown + reply.unknown_count)
+        return counts
 
     def stats(self) -> Stats:
         """Calls, codes, retries and latency since the client was created."""

@@ -153,6 +153,14 @@ class Outcome:
 
 
 @dataclass(frozen=True, slots=True)
+class OutcomeCounts:
+    """`stored`: outcomes that are stored now; `unknown`: those of them whose prediction has no record, at least not yet."""
+
+    stored: int
+    unknown: int
+
+
+@dataclass(frozen=True, slots=True)
 class Field:
     """One input or output of a pipeline. `data_type`: `FLOAT32`, `BYTES` …; `row_shape`: dimensions of a row."""
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar, Unpack
 
 from headrace.client.asynchronous import AsyncHeadrace, Row
 from headrace.client.options import Key
-from headrace.client.results import Outcome, Pipeline, PredictResult
+from headrace.client.results import Outcome, OutcomeCounts, Pipeline, PredictResult
 from headrace.client.stats import Stats
 
 if TYPE_CHECKING:
@@ -47,7 +47,9 @@ class Headrace:
         """What this key may use. Raises HeadraceError."""
         return self._wait(self._client.pipelines(timeout_s=timeout_s))
 
-    def record_outcomes(self, outcomes: Iterable[Outcome], *, timeout_s: float | None = None) -> int:
+    def record_outcomes(
+        self, outcomes: Iterable[Outcome], *, timeout_s: float | None = None
+    ) -> OutcomeCounts:
         """Reports what became known of predictions; see `AsyncHeadrace.record_outcomes`. Raises HeadraceError."""
         return self._wait(self._client.record_outcomes(outcomes, timeout_s=timeout_s))
 

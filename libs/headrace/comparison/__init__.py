@@ -4,11 +4,13 @@
 """
 
 from headrace.comparison.differences import Difference, differences, shown
-from headrace.comparison.report import ComparisonReport
+from headrace.comparison.report import ComparisonReport, ShadowReport, quantiles
 
 __all__ = [
     "ComparisonReport",
     "Difference",
+    "ShadowReport",
     "differences",
+    "quantiles",
     "shown",
 ]

@@ -1,6 +1,6 @@
 """What predictions cost: prices, who pays for what was measured, the ledger of it, and what a load would need."""
 
-from headrace.cost.account import Account, account_message, account_of
+from headrace.cost.account import Account, account_of
 from headrace.cost.plan import Measurement, Need, Plan, PlanError, of_account, of_file, plan
 from headrace.cost.prices import RESOURCES, UNITS, Prices, PricesFile
 from headrace.cost.report import By, Group, Report, report
@@ -26,7 +26,6 @@ __all__ = [
     "ProcessUse",
     "Report",
     "Work",
-    "account_message",
     "account_of",
     "billed",
     "charges",

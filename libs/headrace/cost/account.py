@@ -1,88 +1,44 @@
-"""What was charged in a time, as the monitoring service tells it."""
+"""What the ledger says of a time, as the monitoring service's contract has it."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from typing import TypeAlias
 
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from headrace.api.monitoring.v1 import cost_pb2 as pb
-from headrace.cost.split import Charge
+from headrace.cost.split import Bill, Charge
 from headrace.cost.usage import Key
 
-
-@dataclass(frozen=True, slots=True)
-class Account:
-    """What the ledger says of a time. `since`, `until`: seconds since 1970, whole hours; `seconds`: how much of it was watched.
-    `lines`: the charges by key, place and resource; `bills`: resource → reserved quantity and its price. `memory_gb`: what a
-    process of a service held last."""
-
-    currency: str
-    since: float
-    until: float
-    seconds: float
-    lines: tuple[Charge, ...]
-    bills: Mapping[str, tuple[float, float]]
-    counts: Mapping[Key, tuple[int, int]]
-    memory_gb: Mapping[str, float]
-
-    @property
-    def bill(self) -> float:
-        return sum(amount for _, amount in self.bills.values())
-
-    @property
-    def charged(self) -> float:
-        return sum(line.amount for line in self.lines)
+Account: TypeAlias = pb.CostAccount
 
 
-def account_message(account: Account) -> pb.CostAccount:
-    """The message of an account."""
-    message = pb.CostAccount(
-        currency=account.currency,
-        since=Timestamp(seconds=int(account.since)),
-        until=Timestamp(seconds=int(account.until)),
-        charges=[
-            pb.CostCharge(
-                key=_message(line.key),
-                service=line.service,
-                resource=line.resource,
-                quantity=line.quantity,
-                amount=line.amount,
-            )
-            for line in account.lines
-        ],
-        bills=[
-            pb.CostBill(resource=resource, quantity=quantity, amount=amount)
-            for resource, (quantity, amount) in account.bills.items()
-        ],
-        counts=[
-            pb.CostCount(key=_message(key), row_count=rows, request_count=requests)
-            for key, (rows, requests) in account.counts.items()
-        ],
-        memory_gb=account.memory_gb,
-    )
-    message.watched.FromMicroseconds(round(account.seconds * 1e6))
-    return message
+def account_of(
+    currency: str,
+    hours: tuple[int, int],
+    watched_s: float,
+    lines: Iterable[Charge],
+    bills: Iterable[Bill],
+    counts: Mapping[Key, tuple[int, int]],
+    memory_gb: Mapping[str, float],
+) -> Account:
+    """`hours`: beginning of the first and end of the last, since 1970 in seconds; `counts`: rows and requests; `memory_gb`: of a
+    process of each service."""
+    since, until = (Timestamp(seconds=seconds) for seconds in hours)
+    account = pb.CostAccount(currency=currency, since=since, until=until, memory_gb=memory_gb)
+    account.watched.FromMicroseconds(round(watched_s * 1e6))
+    for c in lines:
+        account.charges.add(
+            key=key_of(c.key), service=c.service, resource=c.resource, quantity=c.quantity, amount=c.amount
+        )
+    for b in bills:
+        account.bills.add(resource=b.resource, quantity=b.quantity, amount=b.amount)
+    for key, (rows, requests) in counts.items():
+        account.counts.add(key=key_of(key), row_count=rows, request_count=requests)
+    return account
 
 
-def account_of(message: pb.CostAccount) -> Account:
-    """The account of a message."""
-    return Account(
-        message.currency,
-        message.since.ToSeconds(),
-        message.until.ToSeconds(),
-        message.watched.ToMicroseconds() / 1e6,
-        tuple(Charge(_key(c.key), c.service, c.resource, c.quantity, c.amount) for c in message.charges),
-        {bill.resource: (bill.quantity, bill.amount) for bill in message.bills},
-        {_key(count.key): (count.row_count, count.request_count) for count in message.counts},
-        dict(message.memory_gb),
-    )
-
-
-def _message(key: Key) -> pb.CostKey:
+def key_of(key: Key) -> pb.CostKey:
+    """As accounts have it."""
     return pb.CostKey(tenant=key.tenant, pipeline=key.pipeline, version=key.version, traffic=key.traffic)
-
-
-def _key(message: pb.CostKey) -> Key:
-    return Key(message.tenant, message.pipeline, message.version, message.traffic)

@@ -18,9 +18,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from headrace.cost.account import Account
+from headrace.api.monitoring.v1 import cost_pb2 as pb
 from headrace.cost.prices import CPU, GB, HOUR_S, MONTH_S, Prices
-from headrace.cost.usage import IDLE, OVERHEAD, SHAPES, Shape
+from headrace.cost.usage import CACHED, LIVE, SHAPES, Shape
 
 DEFAULT_HEADROOM = 0.5
 # Fewer rows say little: the fixed work of processes is a large part of what they used.
@@ -121,33 +121,36 @@ def _headroom(work_us: float, p99_ms: float | None, headroom: float) -> tuple[fl
     return headroom, f"{headroom:.0%} of the peak; the p99 alone would allow {full:.0%} ({formula})"
 
 
-def of_account(account: Account, pipeline: str, source: str) -> Measurement:
-    """From the ledger: the measured CPU of each service, spread over requests and rows in the relation of `SHAPES`.
+def of_account(account: pb.CostAccount, pipeline: str, source: str) -> Measurement:
+    """From the ledger: the measured CPU of each service for what callers asked, spread over requests and rows in the relation
+    of `SHAPES`. `pipeline`: "" for all.
 
-    `pipeline`: "" for all. Raises PlanError: too little was measured.
+    Raises PlanError: too little was measured.
     """
-    wanted = {k: c for k, c in account.counts.items() if pipeline in ("", k.pipeline)}
-    rows, requests = (sum(c[i] for c in wanted.values()) for i in (0, 1))
+
+    def planned(key: pb.CostKey) -> bool:
+        # Shadows, explanations and replays are no requests of a load.
+        return key.traffic in (LIVE, CACHED) and pipeline in ("", key.pipeline)
+
+    rows = sum(c.row_count for c in account.counts if planned(c.key))
+    requests = sum(c.request_count for c in account.counts if planned(c.key))
     if rows < MIN_ROWS or not requests:
         raise PlanError(
             f"{source} has {rows} rows{f' of {pipeline}' if pipeline else ''}; {MIN_ROWS} are needed. Let it serve "
             "for a while, ask for a longer time with --since, or give a recorded measurement with --measurement FILE"
         )
     spent: dict[str, float] = {}
-    for line in account.lines:
-        caused = line.key.traffic not in (IDLE, OVERHEAD) and pipeline in ("", line.key.pipeline)
-        if caused and line.resource == CPU:
+    for line in account.charges:
+        if line.resource == CPU and planned(line.key):
             spent[line.service] = spent.get(line.service, 0.0) + line.quantity * _MICRO
     shapes = {}
     for service, us in spent.items():
         usual = SHAPES.get(service, Shape(1.0, 1.0))
         factor = us / usual.us(rows, requests)
         shapes[service] = Shape(usual.request * factor, usual.row * factor)
-    began, ended = (
-        f"{datetime.fromtimestamp(t, UTC):%Y-%m-%d %H:%M}" for t in (account.since, account.until)
-    )
+    began, ended = (f"{t.ToDatetime(UTC):%Y-%m-%d %H:%M}" for t in (account.since, account.until))
     when = f"{began} to {ended} UTC, {rows} rows in {requests} requests"
-    return Measurement(source, when, shapes, account.memory_gb, rows / requests)
+    return Measurement(source, when, shapes, dict(account.memory_gb), rows / requests)
 
 
 def of_file(path: Path, shape: str) -> Measurement:

@@ -9,7 +9,6 @@ from pathlib import Path
 from pydantic import Field, NonNegativeFloat, PositiveFloat
 
 from headrace.hop.config import ConfigError, Settings, load
-from headrace.state import atomic
 
 HOUR_S = 3600.0
 # As clouds bill: 730 hours.
@@ -94,53 +93,37 @@ def _memory_gb() -> float:
     return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / GB
 
 
+def read_prices(path: Path | None) -> Prices:
+    """What a file says; the defaults if there is none. Raises ConfigError, which names line and key."""
+    return load(Prices, path, {}) if path is not None and _identity(path) is not None else Prices()
+
+
 @dataclass(slots=True)
 class PricesFile:
-    """The file, read again when it changed; a mistake in it leaves the last good one in force, also after a restart.
+    """The file, read again when it changed; a mistake in it leaves the last good one in force until the process ends.
 
-    `kept`: where the last good one is kept. `problem`: file, line and key of the mistake; "": there is none.
+    `problem`: file, line and key of the mistake; "": there is none.
     """
 
     path: Path | None
-    kept: Path | None = None
     prices: Prices = field(default_factory=Prices)
     problem: str = ""
     _seen: tuple[int, int, int] | None = None
-    _began: bool = False
+    _good: bool = False
 
     def refresh(self) -> Prices:
-        """The prices in force. Blocks; never raises."""
+        """The prices in force. Blocks. Raises ConfigError: the first ones have a mistake."""
         seen = _identity(self.path)
-        if self._began and seen == self._seen:
-            return self.prices
-        try:
-            if seen is None:  # nobody has set any
-                self.prices = Prices()
-            else:
-                self.prices = load(Prices, self.path, {})
-                self._keep()
-            self.problem = ""
-        except ConfigError as error:
-            if not self._began:
-                self.prices = self._last_good()
-            self.problem = str(error)
-        self._began, self._seen = True, seen
+        if not self._good or seen != self._seen:
+            self._seen = seen
+            try:
+                self.prices = read_prices(self.path)
+                self._good, self.problem = True, ""
+            except ConfigError as error:
+                self.problem = str(error)
+                if not self._good:
+                    raise
         return self.prices
-
-    def _keep(self) -> None:
-        if self.kept is None:
-            return
-        try:
-            self.kept.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            atomic.write(self.kept, self.prices.model_dump_json().encode())
-        except OSError:  # a full disk: then a restart has the defaults if the file has a mistake by then
-            return
-
-    def _last_good(self) -> Prices:
-        try:
-            return load(Prices, self.kept, {}) if self.kept is not None and self.kept.exists() else Prices()
-        except (ConfigError, OSError):
-            return Prices()
 
 
 def _identity(path: Path | None) -> tuple[int, int, int] | None:

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC
 from typing import Any, Literal
 
-from headrace.cost.account import Account
+from headrace.api.monitoring.v1 import cost_pb2 as pb
 from headrace.cost.prices import CPU, GPU
-from headrace.cost.split import Charge
-from headrace.cost.usage import IDLE, OVERHEAD, Key
+from headrace.cost.usage import IDLE, OVERHEAD
 
 By = Literal["tenant", "pipeline", "version"]
 # What nobody caused, and so no group has.
@@ -31,7 +30,7 @@ class Group:
     services: dict[str, float] = field(default_factory=dict)
     traffic: dict[str, float] = field(default_factory=dict)
 
-    def add(self, line: Charge) -> None:
+    def add(self, line: pb.CostCharge) -> None:
         self.amount += line.amount
         if line.resource == CPU:
             self.cpu_s += line.quantity
@@ -51,32 +50,51 @@ class Group:
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """`groups`: those that pay, the dearest first; `overhead`, `idle`: what nobody caused. `gpu_used`: part of the reserved GPUs
-    that models used; None: no GPU is reserved."""
+    """`groups`: those that pay, the dearest first; `overhead`, `idle`: what nobody caused."""
 
     by: By
-    account: Account
+    account: pb.CostAccount
     groups: list[Group]
     overhead: Group
     idle: Group
-    gpu_used: float | None
+
+    @property
+    def bills(self) -> dict[str, pb.CostBill]:
+        """By resource."""
+        return {bill.resource: bill for bill in self.account.bills}
+
+    @property
+    def bill(self) -> float:
+        return sum(bill.amount for bill in self.account.bills)
+
+    @property
+    def charged(self) -> float:
+        return sum(line.amount for line in self.account.charges)
 
     @property
     def adds_up(self) -> bool:
         """Whether the sum of all lines is the bill."""
-        return abs(self.account.charged - self.account.bill) <= TOLERANCE * max(
-            self.account.bill, _MIN_AMOUNT
-        )
+        return abs(self.charged - self.bill) <= TOLERANCE * max(self.bill, _MIN_AMOUNT)
 
-    def told(self) -> dict[str, Any]:
+    @property
+    def gpu_used(self) -> float | None:
+        """The part of the reserved GPUs that models used; None: no GPU is reserved."""
+        reserved = self.bills[GPU].quantity if GPU in self.bills else 0.0
+        lines = (line for line in self.account.charges if line.resource == GPU and line.key.traffic != IDLE)
+        return sum(line.quantity for line in lines) / reserved if reserved else None
+
+    def values(self) -> dict[str, Any]:
         """For programs."""
-        found, account = self._times(), self.account
-        return found | {
+        account = self.account
+        return {
+            "since": account.since.ToDatetime(UTC).isoformat(),
+            "until": account.until.ToDatetime(UTC).isoformat(),
+            "watched_s": account.watched.ToMicroseconds() / 1e6,
             "currency": account.currency,
-            "bill": account.bill,
-            "charged": account.charged,
+            "bill": self.bill,
+            "charged": self.charged,
             "adds_up": self.adds_up,
-            "reserved": {r: {"quantity": q, "amount": a} for r, (q, a) in account.bills.items()},
+            "reserved": {r: {"quantity": b.quantity, "amount": b.amount} for r, b in self.bills.items()},
             "by": self.by,
             "groups": [asdict(g) | {"per_1000": g.per_1000} for g in self.groups],
             "overhead": asdict(self.overhead),
@@ -84,36 +102,23 @@ class Report:
             "gpu_used": self.gpu_used,
         }
 
-    def _times(self) -> dict[str, Any]:
-        since, until = (
-            datetime.fromtimestamp(t, UTC).isoformat() for t in (self.account.since, self.account.until)
-        )
-        return {"since": since, "until": until, "watched_s": self.account.seconds}
 
-
-def report(account: Account, by: By) -> Report:
+def report(account: pb.CostAccount, by: By) -> Report:
     """Groups an account."""
     groups: dict[str, Group] = {}
     nobody = {kind: Group(kind) for kind in _NOBODY}
 
-    def group(key: Key) -> Group:
+    def group(key: pb.CostKey) -> Group:
         if key.traffic in nobody:
             return nobody[key.traffic]
         name = getattr(key, by) or f"({key.traffic})"
         return groups.setdefault(name, Group(name))
 
-    for line in account.lines:
-        one = group(line.key)
-        one.add(line)
-    for key, (rows, requests) in account.counts.items():
-        one = group(key)
-        one.rows += rows
-        one.requests += requests
+    for line in account.charges:
+        group(line.key).add(line)
+    for count in account.counts:
+        one = group(count.key)
+        one.rows += count.row_count
+        one.requests += count.request_count
     dearest = sorted(groups.values(), key=lambda g: -g.amount)
-    return Report(by, account, dearest, nobody[OVERHEAD], nobody[IDLE], _gpu_used(account))
-
-
-def _gpu_used(account: Account) -> float | None:
-    reserved, _ = account.bills.get(GPU, (0.0, 0.0))
-    used = sum(line.quantity for line in account.lines if line.resource == GPU and line.key.traffic != IDLE)
-    return used / reserved if reserved else None
+    return Report(by, account, dearest, nobody[OVERHEAD], nobody[IDLE])

@@ -11,8 +11,6 @@ LIVE, CACHED, REPLAYED, SHADOW = "live", "cached", "replayed", "shadow"
 REFUSED = "refused"
 # Rows that were run to explain predictions.
 EXPLAINED = "explained"
-# What models ran beside the events of predictions and the explanations: rows whose events were lost, and models that warm up.
-BESIDE = "beside"
 # Used, but by no prediction: starts, warm-up, the monitoring itself.
 OVERHEAD = "overhead"
 IDLE = "idle"

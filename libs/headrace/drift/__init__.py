@@ -1,10 +1,10 @@
 """Drift: a baseline of a model's columns, and tests of what is seen later against it. Pure, but for reading files."""
 
-from headrace.drift.baseline import FILE, Baseline, CategoryBaseline, NumberBaseline, parse
+from headrace.drift.baseline import FILE, Baseline, BaselineError, CategoryBaseline, NumberBaseline, parse
 from headrace.drift.calibration import Calibration
 from headrace.drift.column_figures import figures
 from headrace.drift.error_rate import ConceptDrift, ErrorRate
-from headrace.drift.errors import BaselineError
+from headrace.drift.segments import segment_of
 from headrace.drift.signature import check_fits
 from headrace.drift.training_data import Choices, baseline_of
 from headrace.drift.verdicts import Check, Level, Limits, Verdict, judge
@@ -31,4 +31,5 @@ __all__ = [
     "judge",
     "parse",
     "publication_of",
+    "segment_of",
 ]

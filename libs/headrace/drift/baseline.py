@@ -20,7 +20,7 @@ from pydantic import (
 
 from headrace.drift.calibration import Calibration
 from headrace.drift.column_figures import CategoryColumn, Column, NumberColumn
-from headrace.drift.errors import BaselineError
+from headrace.repository import RepositoryError
 
 FORMAT: Literal["headrace.baseline/1"] = "headrace.baseline/1"
 # The file in the version's folder.
@@ -33,6 +33,20 @@ MOST_EDGES = 64
 Name: TypeAlias = Annotated[str, Field(min_length=1, max_length=200)]
 # `input`, `output`: elements of the model's tensors; `pipeline`: columns of the pipeline that the model itself does not get.
 Role: TypeAlias = Literal["input", "output", "pipeline"]
+
+
+class BaselineError(RepositoryError):
+    """A baseline can't be used. `column`: the column that is wrong; empty: the document as a whole."""
+
+    def __init__(self, column: str, problem: str, remedy: str, model: str = "", version: str = "") -> None:
+        where = f"baseline, column {column!r}" if column else "baseline"
+        super().__init__(model, version, f"{where}: {problem}", remedy)
+        self.column = column
+        self._why = problem
+
+    def of(self, model: str, version: str) -> BaselineError:
+        """The same, of a model's version."""
+        return BaselineError(self.column, self._why, self.remedy, model, version)
 
 
 class _Part(BaseModel):

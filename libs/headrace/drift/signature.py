@@ -3,24 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
 
 from headrace.columns import DType
-from headrace.drift.baseline import Baseline, NumberBaseline, Role
-from headrace.drift.errors import BaselineError
+from headrace.drift.baseline import Baseline, BaselineError, NumberBaseline, Role
 from headrace.repository import TensorSpec
 
 # A tensor with more elements (a picture) is not described element by element, so its columns may be absent.
 MOST_ELEMENTS = 256
-
-
-@dataclass(frozen=True, slots=True)
-class _Element:
-    """One element of a tensor."""
-
-    tensor: TensorSpec
-    role: Role
 
 
 def check_fits(baseline: Baseline, inputs: Sequence[TensorSpec], outputs: Sequence[TensorSpec]) -> None:
@@ -29,15 +19,13 @@ def check_fits(baseline: Baseline, inputs: Sequence[TensorSpec], outputs: Sequen
     tensors |= {t.name: (t, "input") for t in inputs}
     for name, columns in baseline.tensors.items():
         _check_tensor(baseline, name, columns, tensors.get(name))
-    elements = {
-        column: _Element(spec, role) for spec, role in tensors.values() for column in _columns(baseline, spec)
-    }
+    elements = {column: of for of in tensors.values() for column in _columns(baseline, of[0])}
     for name in baseline.columns:
         _check_column(baseline, name, elements)
-    for name, element in elements.items():
-        small = math.prod(element.tensor.row_shape) <= MOST_ELEMENTS
-        if element.role == "input" and small and name not in baseline.columns:
-            problem = f"it is missing; the model's input is {element.tensor}"
+    for name, (tensor, role) in elements.items():
+        small = math.prod(tensor.row_shape) <= MOST_ELEMENTS
+        if role == "input" and small and name not in baseline.columns:
+            problem = f"it is missing; the model's input is {tensor}"
             raise BaselineError(name, problem, "add it to the data that the baseline is made from")
 
 
@@ -62,23 +50,20 @@ def _check_tensor(
             )
 
 
-def _check_column(baseline: Baseline, name: str, elements: dict[str, _Element]) -> None:
+def _check_column(baseline: Baseline, name: str, elements: Mapping[str, tuple[TensorSpec, Role]]) -> None:
     about, element = baseline.columns[name], elements.get(name)
     if about.role == "pipeline":
         return
     if element is None:
-        there = (
-            ", ".join(sorted({str(e.tensor) for e in elements.values() if e.role == about.role})) or "none"
-        )
+        there = ", ".join(sorted({str(t) for t, role in elements.values() if role == about.role})) or "none"
         problem = f"the model has no such {about.role} (it has: {there})"
         raise BaselineError(name, problem, "leave it out, or say that it is a column of the pipeline")
-    if element.role != about.role:
-        raise BaselineError(
-            name, f"it is an {element.role} of the model, not an {about.role}", "correct its role"
-        )
-    is_number, wants_number = isinstance(about, NumberBaseline), element.tensor.dtype is not DType.BYTES
+    tensor, role = element
+    if role != about.role:
+        raise BaselineError(name, f"it is an {role} of the model, not an {about.role}", "correct its role")
+    is_number, wants_number = isinstance(about, NumberBaseline), tensor.dtype is not DType.BYTES
     if is_number != wants_number:
-        problem = f"it holds {'numbers' if is_number else 'texts'}, the model has {element.tensor}"
+        problem = f"it holds {'numbers' if is_number else 'texts'}, the model has {tensor}"
         raise BaselineError(name, problem, "make the baseline from the data that the model gets")
 
 

@@ -1,4 +1,4 @@
-"""Makes a baseline from training data: columns in memory, or a file of Parquet, CSV or NumPy."""
+"""Makes a baseline from training data: columns in memory, or a file of Parquet or CSV."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ from numpy.typing import NDArray
 from headrace.drift.baseline import (
     MOST_CATEGORIES,
     Baseline,
+    BaselineError,
     CategoryBaseline,
     NumberBaseline,
     Role,
 )
 from headrace.drift.calibration import Calibration, calibration_of
 from headrace.drift.column_figures import CategoryColumn, CategoryFigures, NumberColumn, NumberFigures, count
-from headrace.drift.errors import BaselineError
 from headrace.drift.signature import element_names
 from headrace.drift.values import Values, numbers, text_of, texts
 
 # As many bins as the noise floor of PSI was chosen for (monitoring.md, section 3).
 _BINS = 20
-SUFFIXES = (".parquet", ".csv", ".npz", ".npy")
+SUFFIXES = (".parquet", ".csv")
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,26 +84,15 @@ def read(path: Path) -> dict[str, Values]:
             "", f"{path} is none of {known}", "name a file of training data, or a document (.json)"
         )
     try:
-        return _numpy(path) if path.suffix in (".npz", ".npy") else _arrow(path)
+        return _arrow(path)
     except ImportError:
-        remedy = "install it, or give the data as NumPy's .npz"
-        raise BaselineError("", f"reading {path.suffix} needs the package pyarrow", remedy) from None
+        raise BaselineError("", "reading data needs the package pyarrow", "install it") from None
     except OSError as error:
         raise BaselineError(
             "", f"{path} can't be read ({error.strerror or error})", "check the file"
         ) from None
     except ValueError as error:
         raise BaselineError("", f"{path} can't be read ({error})", "check the file") from None
-
-
-def _numpy(path: Path) -> dict[str, Values]:
-    found = np.load(path, allow_pickle=False)
-    if isinstance(found, np.ndarray):
-        if found.dtype.names is None:
-            return {"input": found}
-        return {name: found[name] for name in found.dtype.names}
-    with found:
-        return {name: found[name] for name in found.files}
 
 
 def _arrow(path: Path) -> dict[str, Values]:
@@ -204,31 +193,23 @@ def edges_of(finite: NDArray[np.float64]) -> tuple[float, ...]:
     return tuple(float(gaps[i]) for i in sorted(chosen) if 0 <= i < len(gaps))
 
 
-def _role(name: str, choices: Choices) -> Role:
-    return "output" if name in choices.outputs else "pipeline" if name in choices.pipeline else "input"
-
-
 def _described(name: str, values: Values, rows: int, choices: Choices) -> NumberBaseline | CategoryBaseline:
     column = _column(name, values, name in choices.categories)
     found = count(column, values, rows)
-    role, watched = _role(name, choices), name not in choices.unwatched
+    role: Role = "output" if name in choices.outputs else "pipeline" if name in choices.pipeline else "input"
+    common: dict[str, Any] = {
+        "role": role,
+        "watched": name not in choices.unwatched,
+        "rows": rows,
+        "nulls": found.nulls,
+    }
     if isinstance(column, CategoryColumn):
         assert isinstance(found, CategoryFigures), "of a column of texts"
         categories = dict(zip(column.vocabulary, found.counts, strict=True))
-        return CategoryBaseline(
-            role=role,
-            watched=watched,
-            rows=rows,
-            nulls=found.nulls,
-            categories=categories,
-            unseen=found.unseen,
-        )
+        return CategoryBaseline(**common, categories=categories, unseen=found.unseen)
     assert isinstance(found, NumberFigures), "of a column of numbers"
     return NumberBaseline(
-        role=role,
-        watched=watched,
-        rows=rows,
-        nulls=found.nulls,
+        **common,
         non_finite=found.non_finite,
         edges=column.edges,
         counts=found.bins,

@@ -76,44 +76,32 @@ class Verdict:
 
 def judge(baseline: Baseline, figures: Figures, limits: Limits) -> list[Verdict]:
     """All checks of all columns that are watched and had rows. The figures are of the baseline's `counted` columns."""
-    asked = [
+    made = [
         c for name, about in baseline.columns.items() if about.watched for c in _checks(name, about, figures)
     ]
-    alpha = limits.alpha / max(len(asked), 1)
-    return [question.answer(alpha, limits) for question in asked]
+    alpha = limits.alpha / max(len(made), 1)
+    return [check.verdict(alpha, limits) for check in made]
 
 
 @dataclass(frozen=True, slots=True)
 class _Shares:
-    """Is a share another one than before?"""
+    """Is a share another one than before? Bad rows and rows, now and before."""
 
     column: str
     role: Role
     check: Check
-    bad: int
-    rows: int
-    bad_before: int
-    rows_before: int
+    now: tuple[int, int]
+    before: tuple[int, int]
     categories: tuple[str, ...] = ()
 
-    def answer(self, alpha: float, limits: Limits) -> Verdict:
-        now, before = self.bad / self.rows, self.bad_before / self.rows_before
-        apart = abs(now - before)
-        level = Level.FINE
-        if apart >= limits.share_alert and (
-            two_sided_p(self.bad, self.rows, self.bad_before, self.rows_before) < alpha
-        ):
+    def verdict(self, alpha: float, limits: Limits) -> Verdict:
+        rows, share, before = self.now[1], self.now[0] / self.now[1], self.before[0] / self.before[1]
+        apart, level = abs(share - before), Level.FINE
+        if apart >= limits.share_alert and two_sided_p(*self.now, *self.before) < alpha:
             level = Level.PAGE if apart >= limits.share_page else Level.ALERT
+        named = self.categories if level is not Level.FINE else ()
         return Verdict(
-            self.column,
-            self.role,
-            self.check,
-            level,
-            now,
-            before,
-            limits.share_alert,
-            self.rows,
-            self.categories if level is not Level.FINE else (),
+            self.column, self.role, self.check, level, share, before, limits.share_alert, rows, named
         )
 
 
@@ -126,7 +114,7 @@ class _Histograms:
     before: Sequence[int]
     now: Sequence[int]
 
-    def answer(self, alpha: float, limits: Limits) -> Verdict:
+    def verdict(self, alpha: float, limits: Limits) -> Verdict:
         value, rows = stability(self.before, self.now), sum(self.now)
         buckets = sum(1 for a, b in zip(self.before, self.now, strict=True) if a or b)
         limit = max(limits.psi_alert, noise_floor(sum(self.before), rows, buckets, alpha))
@@ -139,51 +127,29 @@ class _Histograms:
 def _checks(
     name: str, about: NumberBaseline | CategoryBaseline, figures: Figures
 ) -> Iterator[_Shares | _Histograms]:
-    """What can be asked of a column; nothing if either side had no rows."""
+    """The checks that a column has rows for, now and before."""
     found = figures.get(name)
     if found is None or not found.rows or not about.rows:
         return
+    role, values = about.role, found.values
+    yield _Shares(name, role, Check.NULLS, (found.nulls, found.rows), (about.nulls, about.rows))
     if isinstance(about, NumberBaseline):
         assert isinstance(found, NumberFigures), "as the baseline's column is counted"
-        yield from _numeric_checks(name, about, found)
-    else:
-        assert isinstance(found, CategoryFigures), "as the baseline's column is counted"
-        yield from _category_checks(name, about, found)
-
-
-def _numeric_checks(
-    name: str, about: NumberBaseline, found: NumberFigures
-) -> Iterator[_Shares | _Histograms]:
-    yield _Shares(name, about.role, Check.NULLS, found.nulls, found.rows, about.nulls, about.rows)
-    yield _Shares(
-        name, about.role, Check.NON_FINITE, found.non_finite, found.rows, about.non_finite, about.rows
-    )
-    values_before = sum(about.counts)
-    if not found.values or not values_before:
+        bad, before, values_before = found.non_finite, about.non_finite, sum(about.counts)
+        yield _Shares(name, role, Check.NON_FINITE, (bad, found.rows), (before, about.rows))
+        if values and values_before:
+            yield _Shares(name, role, Check.OUT_OF_RANGE, (found.out_of_range, values), (0, values_before))
+            yield _Histograms(name, role, about.counts, found.bins)
         return
-    yield _Shares(name, about.role, Check.OUT_OF_RANGE, found.out_of_range, found.values, 0, values_before)
-    yield _Histograms(name, about.role, about.counts, found.bins)
-
-
-def _category_checks(
-    name: str, about: CategoryBaseline, found: CategoryFigures
-) -> Iterator[_Shares | _Histograms]:
-    yield _Shares(name, about.role, Check.NULLS, found.nulls, found.rows, about.nulls, about.rows)
+    assert isinstance(found, CategoryFigures), "as the baseline's column is counted"
     values_before = about.rows - about.nulls
-    if not found.values or not values_before:
-        return
-    named = tuple(repr(text[:_SHOWN]) for text, _ in found.frequent[:_NAMED])
-    yield _Shares(
-        name, about.role, Check.UNSEEN, found.unseen, found.values, about.unseen, values_before, named
-    )
-    counts = list(about.categories.values())
-    common = [i for i, count in enumerate(counts) if count >= _RARE * values_before]
-    yield _Histograms(
-        name,
-        about.role,
-        _gathered(counts, common, values_before),
-        _gathered(found.counts, common, found.values),
-    )
+    if values and values_before:
+        named = tuple(repr(text[:_SHOWN]) for text, _ in found.frequent[:_NAMED])
+        yield _Shares(name, role, Check.UNSEEN, (found.unseen, values), (about.unseen, values_before), named)
+        counts = list(about.categories.values())
+        common = [i for i, count in enumerate(counts) if count >= _RARE * values_before]
+        now = _gathered(found.counts, common, values)
+        yield _Histograms(name, role, _gathered(counts, common, values_before), now)
 
 
 def _gathered(counts: Sequence[int], common: Sequence[int], values: int) -> list[int]:

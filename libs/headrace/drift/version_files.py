@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from headrace.drift.baseline import FILE, MAX_BYTES, Baseline, parse
-from headrace.drift.errors import BaselineError
+from headrace.drift.baseline import FILE, MAX_BYTES, Baseline, BaselineError, parse
 from headrace.drift.signature import check_fits
 from headrace.repository import Repository, TensorSpec
 

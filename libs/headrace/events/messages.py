@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -37,6 +38,9 @@ _REQUIRED = {
     BUSY_US: DType.INT64,
     CACHED: DType.BOOL,
 }
+# Fields of a header that have the same name in the message.
+_PLAIN = ("pipeline", "version", "revision", "arm", "release", "experiment", "replayed", "shadow_of")
+_LISTS = ("fallbacks", "inputs", "features", "outputs", "masked", "omitted")
 
 
 class UnreadableError(ValueError):
@@ -82,17 +86,12 @@ def _in_order(place: str, message: pb.EventGroup) -> EventGroup:
 def write_group(message: pb.EventGroup, group: EventGroup) -> None:
     """Fills an empty message."""
     header = group.header
-    message.pipeline, message.version, message.revision = header.pipeline, header.version, header.revision
-    message.release, message.arm, message.experiment = header.release, header.arm, header.experiment
-    message.replayed, message.shadow_of = header.replayed, header.shadow_of
+    for name in _PLAIN:
+        setattr(message, name, getattr(header, name))
+    for name in _LISTS:
+        getattr(message, name).extend(getattr(header, name))
     for used in header.models:
         message.models.add(stage=used.stage, model=used.model, version=used.version, sha256=used.sha256)
-    message.fallbacks.extend(header.fallbacks)
-    message.inputs.extend(header.inputs)
-    message.features.extend(header.features)
-    message.outputs.extend(header.outputs)
-    message.masked.extend(header.masked)
-    message.omitted.extend(header.omitted)
     encode_into(message.batch, group.batch, 0.0)
 
 
@@ -102,23 +101,10 @@ def read_group(place: str, message: pb.EventGroup) -> EventGroup:
         batch = decode(message.batch)
     except Fault as fault:
         raise UnreadableError(f"{place}.batch: {fault.message}") from None
-    header = GroupHeader(
-        message.pipeline,
-        message.version,
-        message.revision,
-        message.arm,
-        message.release,
-        message.experiment,
-        tuple(ModelUse(m.stage, m.model, m.version, m.sha256) for m in message.models),
-        tuple(message.fallbacks),
-        tuple(message.inputs),
-        tuple(message.features),
-        tuple(message.outputs),
-        tuple(message.masked),
-        tuple(message.omitted),
-        message.replayed,
-        message.shadow_of,
-    )
+    models = tuple(ModelUse(m.stage, m.model, m.version, m.sha256) for m in message.models)
+    fields: dict[str, Any] = {name: getattr(message, name) for name in _PLAIN}
+    fields |= {name: tuple(getattr(message, name)) for name in _LISTS}
+    header = GroupHeader(**fields, models=models)
     for name, dtype in _REQUIRED.items():
         column = batch.columns.get(name)
         if column is None or column.dtype is not dtype or column.row_shape or column.valid is not None:

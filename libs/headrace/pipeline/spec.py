@@ -84,10 +84,10 @@ class Objectives:
 
 @dataclass(frozen=True, slots=True)
 class ExplanationRule:
-    """How predictions are explained. `demanded`: each is, after its answer. `output`: what columns contribute to. `base`: values
-    of the base row by column, where the document says them."""
+    """How predictions are explained. `coverage`: the share of stored ones that must be. `output`: what columns contribute to.
+    `base`: values of the base row by column, where the document says them."""
 
-    demanded: bool
+    coverage: float
     output: str
     base: Mapping[str, Scalar] = field(default_factory=dict)
 

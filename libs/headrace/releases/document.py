@@ -205,6 +205,11 @@ class Rollout(Part):
     started: datetime | None = None
     verdict: str = ""
 
+    @property
+    def is_holdback(self) -> bool:
+        """Whether it only keeps some rows for what was live before, until its deadline: a deployment's first hour."""
+        return self.otherwise == "promote" and self.stage_s > self.deadline_s
+
     @model_validator(mode="after")
     def _rising(self) -> Self:
         if not self.ladder or list(self.ladder) != sorted(set(self.ladder)) or self.ladder[-1] != 1.0:

@@ -13,11 +13,13 @@ from headrace.repository import records as executor_records
 from headrace.repository.model_index import all_indexes
 
 
-def known_models(root: Path, state: Path | None, records: Records) -> KnownModels:
+def known_models(
+    root: Path, state: Path | None, records: Records, unreadable: dict[str, str] | None = None
+) -> KnownModels:
     """All versions, labels and signatures, and which versions are in quarantine. `root`: of the repository; `state`: of
-    the executors. Raises RepositoryError."""
+    the executors; `unreadable`: see `all_indexes`. Raises RepositoryError."""
     try:
-        indexes = all_indexes(records)
+        indexes = all_indexes(records, unreadable)
     except RecordsError as error:
         raise RepositoryError("", "", f"which models there are can't be read: {error}", "try again") from None
     repository = Repository(root, index=indexes.get)

@@ -114,10 +114,19 @@ def index_of(model: str, content: bytes) -> ModelIndex:
         raise RepositoryError(model, "", problem, "see: headrace audit verify") from error
 
 
-def all_indexes(records: Records) -> dict[str, ModelIndex]:
-    """Model → its index, of all that control has. Raises RepositoryError, RecordsError."""
-    found = records.list(MODEL)
-    return {record.name: index_of(record.name, record.content) for record in found if record.content}
+def all_indexes(records: Records, unreadable: dict[str, str] | None = None) -> dict[str, ModelIndex]:
+    """Model → its index, of all that control has. `unreadable`: takes those that can't be read, with what is wrong. Raises
+    RecordsError; without `unreadable` RepositoryError."""
+    found = {}
+    for record in records.list(MODEL):
+        if record.content:
+            try:
+                found[record.name] = index_of(record.name, record.content)
+            except RepositoryError as error:
+                if unreadable is None:
+                    raise
+                unreadable[record.name] = error.problem
+    return found
 
 
 def newest(records: Records, model: str) -> tuple[ModelIndex | None, int]:

@@ -1,7 +1,7 @@
 """How fast an error budget may burn before somebody is told: pairs of windows, after Google's SRE workbook (chapter 5) and sloth.
 
 factor = share of the budget × period ÷ long window: 2 % of the budget of 30 days within 1 h is 14.4 times the even pace.
-`deploy/alerts/rules.yml` has the same table in PromQL; a test compares both on the same counts.
+`rules.yml` has the same table in PromQL; a test compares both on the same counts.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The alerts of `deploy/alerts/rules.yml`: their names, texts and runbooks."""
+"""The alerts of `rules.yml`: their names, texts and runbooks."""
 
 from __future__ import annotations
 
@@ -9,21 +9,23 @@ from typing import Any
 
 import yaml
 
+# Prometheus reads it too.
+RULES = Path(__file__).with_name("rules.yml")
 BURN = "HeadraceErrorBudgetBurn"
 _WORDS = re.compile(r"(?<!^)(?=[A-Z])")
 _LABEL = re.compile(r"{{ *\$labels\.(\w+) *}}")
 _VALUE = re.compile(r"{{ *\$value[^}]*}}")
 
 
-def alerts(path: Path) -> list[dict[str, Any]]:
-    """The rules of a file that are alerts, as they are there. Raises OSError."""
-    groups = yaml.safe_load(path.read_text())["groups"]
+def alerts() -> list[dict[str, Any]]:
+    """The rules that are alerts, as they are there."""
+    groups = yaml.safe_load(RULES.read_text())["groups"]
     return [rule for group in groups for rule in group["rules"] if "alert" in rule]
 
 
-def alert_names(path: Path) -> list[str]:
-    """Each name once, in the order of the file. Raises OSError."""
-    return list(dict.fromkeys(rule["alert"] for rule in alerts(path)))
+def alert_names() -> list[str]:
+    """Each name once, in the order of the file."""
+    return list(dict.fromkeys(rule["alert"] for rule in alerts()))
 
 
 def runbook(name: str) -> str:

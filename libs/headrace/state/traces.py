@@ -15,6 +15,7 @@ from headrace.hop.request_ids import request_key
 from headrace.state import plain_files
 
 Span = Mapping[str, Any]
+_GOOD = frozenset({"OK", "", "UNSET"})
 # The newest file in the folder; older ones are FILE.1, FILE.2 and so on.
 FILE = "spans.jsonl"
 
@@ -86,6 +87,33 @@ def ordered(spans: Sequence[Span]) -> list[tuple[int, Span]]:
             below = sorted(children[span["span_id"]], key=start_us, reverse=True)
             stack += [(depth + 1, child) for child in below]
     return found
+
+
+def timeline(trace: Mapping[str, Any]) -> dict[str, Any]:
+    """A trace for people: its spans as `ordered`, with times in µs since it began. Raises KeyError, ValueError, TypeError,
+    AttributeError: the ingress did not write it."""
+    rows = ordered(trace["spans"])
+    began = min((start_us(span) for _, span in rows), default=0)
+    spans: list[dict[str, Any]] = [
+        {
+            "name": str(span["name"]),
+            "service": str(span["service"]),
+            "depth": depth,
+            "start_us": start_us(span) - began,
+            "us": int(span["duration_us"]),
+            "status": "" if span["status"] in _GOOD else str(span["status"]),
+            "about": {str(key): str(value) for key, value in span["attributes"].items()},
+        }
+        for depth, span in rows
+    ]
+    return {
+        "request_id": str(trace["request_id"]),
+        "trace_id": str(trace["trace_id"]),
+        "tenant": tenant_of(trace),
+        "began_us": began,
+        "us": max((span["start_us"] + span["us"] for span in spans), default=0),
+        "spans": spans,
+    }
 
 
 def start_us(span: Span) -> int:

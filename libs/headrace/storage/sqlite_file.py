@@ -20,6 +20,14 @@ from headrace.storage.database import on_begin, unavailable
 from headrace.storage.mounts import remote_file_system
 
 BUSY_S = 5.0
+# What is deleted leaves nothing in free pages: persons are erased.
+_PRAGMAS = (
+    "journal_mode=WAL",
+    "synchronous=FULL",
+    "foreign_keys=ON",
+    "trusted_schema=OFF",
+    "secure_delete=ON",
+)
 # By SQLite's primary code; extended codes first.
 _WHY = {
     sqlite3.SQLITE_IOERR_WRITE: Unavailable.FULL,
@@ -91,7 +99,7 @@ class SqliteEngine:
             uri, uri=True, timeout=BUSY_S, isolation_level=None, check_same_thread=False
         )
         try:
-            for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", "trusted_schema=OFF"):
+            for pragma in _PRAGMAS:
                 connection.execute(f"PRAGMA {pragma}").close()
         except BaseException:
             connection.close()

@@ -78,6 +78,8 @@ def decide(
         return decision(Action.HOLD, blocked)
     after = _OTHERWISE[rollout.otherwise]
     why = f"not proven within {rollout.deadline_s:g} s ({blocked}), so by `otherwise`: {rollout.otherwise}"
+    if rollout.is_holdback:
+        why = f"the holdback of {rollout.deadline_s:g} s ends"
     return decision(after, why, at=0.0 if after == Action.ROLL_BACK else weight)
 
 

@@ -93,7 +93,9 @@ class LoadedVersions:
             await self._wait_until_awake(entry)
             if not self._has(entry):
                 raise errors.unloading(model, entry.metadata.version)
-        return replace(await runner.execute(batch, received), cold_start=True)
+        result = await runner.execute(batch, received)
+        self._context.metrics.cold_rows.labels(model, entry.metadata.version).inc(len(batch))
+        return replace(result, cold_start=True)
 
     def all(self) -> list[LoadedVersion]:
         """All loaded versions, by model, oldest version first."""

@@ -65,7 +65,9 @@ class OutcomesServicer:
             if outcome.HasField("time"):
                 added.time.CopyFrom(outcome.time)
         reply = await self._record(stored, deadline=context.deadline_within(_TIMEOUT_S))
-        return pb.RecordOutcomesResponse(accepted_count=reply.accepted_count)
+        return pb.RecordOutcomesResponse(
+            accepted_count=reply.accepted_count, unknown_count=reply.unknown_count
+        )
 
 
 def _checked(message: pb.Outcome, key: str, latest: float) -> str:

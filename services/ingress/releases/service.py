@@ -12,6 +12,7 @@ from headrace.api.releases.v1 import releases_pb2 as pb
 from headrace.pipeline import Pipeline
 from headrace.releases import LIVE, Freeze, Release, ReleaseError, ReleaseStore
 from headrace.releases.changes import (
+    HoldbackContext,
     aborted,
     applied,
     deployed,
@@ -133,7 +134,9 @@ class ReleaseServicer:
         name = check_name("arm", request.arm or LIVE)
 
         def how(place: Place) -> Release:
-            return deployed(place.basis, _arm(place, request.spec, name), name)
+            holdback = HoldbackContext(place.documents, place.known, datetime.now(UTC), place.store.frozen())
+            arm = _arm(place, request.spec, name)
+            return deployed(place.basis, arm, name, None if request.without_holdback else holdback)
 
         change = await self._change(request.pipeline, request.options, context, how)
         return pb.DeployPipelineResponse(change=change)

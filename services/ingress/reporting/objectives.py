@@ -1,4 +1,4 @@
-"""Good and bad requests by pipeline and objective of its document: what the rules of deploy/alerts are about.
+"""Good and bad requests by pipeline and objective of its document: what the rules of `headrace.slo` are about.
 
 Every series begins with 0 when its pipeline is known, as Prometheus sees no increase in the first value of a series, and ends
 with the pipeline or the objective.

@@ -1,10 +1,8 @@
-"""The background task of accuracy: stores predictions, judges them, sets the gauges. It survives whatever fails in it."""
+"""The periodic work of accuracy: stores predictions, judges them, sets the gauges."""
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Awaitable, Callable
-from typing import Any
+from collections.abc import Callable
 
 from services.monitoring.accuracy.figures import VersionFigures, figures
 from services.monitoring.accuracy.metrics import AccuracyMetrics
@@ -13,11 +11,7 @@ from services.monitoring.accuracy.settings import AccuracySettings
 from services.monitoring.accuracy.store import AccuracyStore
 from services.monitoring.database.facts import Facts
 from services.monitoring.outcomes.records import StorageError
-from services.monitoring.ports import Log
 
-_STEP_S = 1.0
-_LOOK_S = 10.0
-_SWEEP_S = 60.0
 _DAY_S = 86_400.0
 
 
@@ -31,7 +25,6 @@ class AccuracyKeeper:
         store: AccuracyStore,
         facts: Facts,
         metrics: AccuracyMetrics,
-        log: Log,
         wall: Callable[[], float],
     ) -> None:
         self._settings = settings
@@ -39,22 +32,7 @@ class AccuracyKeeper:
         self._store = store
         self._facts = facts
         self._metrics = metrics
-        self._log = log
         self._wall = wall
-
-    async def run(self) -> None:
-        """Until cancelled."""
-        since_look, since_sweep = _LOOK_S, 0.0
-        while True:
-            await asyncio.sleep(_STEP_S)
-            since_look, since_sweep = since_look + _STEP_S, since_sweep + _STEP_S
-            await self._tried(self.step)
-            if since_look >= _LOOK_S:
-                since_look = 0.0
-                await self._tried(self.look)
-            if since_sweep >= _SWEEP_S:
-                since_sweep = 0.0
-                await self._tried(self.sweep)
 
     async def step(self) -> None:
         """Stores and judges what was gathered. Raises StorageError."""
@@ -67,10 +45,6 @@ class AccuracyKeeper:
             self._observer.put_back(taken)
             raise
         self._metrics.predictions.inc(new)
-
-    async def last_step(self) -> None:
-        """Before the process ends. Raises nothing."""
-        await self._tried(self.step)
 
     async def figures(self, pipeline: str = "") -> list[VersionFigures]:
         """Of a pipeline's versions, or of all. Raises StorageError."""
@@ -87,11 +61,3 @@ class AccuracyKeeper:
         """Removes what is too old. Raises StorageError."""
         oldest = self._wall() - self._settings.days * _DAY_S
         await self._facts.run(self._store.sweep, oldest)
-
-    async def _tried(self, what: Callable[[], Awaitable[Any]]) -> None:
-        try:
-            await what()
-        except StorageError:
-            return  # said by the database
-        except Exception as error:  # noqa: BLE001 - the loop must go on
-            self._log.error("accuracy could not be told", error=f"{type(error).__name__}: {error}")

@@ -1,6 +1,6 @@
 """Alerts of plain thresholds, by the metrics of all processes: what holds of the values now, or of their growth.
 
-The alerts of deploy/alerts/rules.yml that are not in this table, but for burn rates, need Prometheus.
+The alerts of libs/headrace/slo/rules.yml that are not in this table, but for burn rates, need Prometheus.
 """
 
 from __future__ import annotations
@@ -45,7 +45,6 @@ TABLE = (
     Condition("ModelQuarantined", "headrace_executor_quarantined", ("model", "version")),
     Condition("PipelineDown", _DOCUMENTS, _PIPELINE, where=("serves", "nothing")),
     Condition("DocumentQuarantined", _DOCUMENTS, _PIPELINE, where=("serves", "last_good")),
-    Condition("WorseThanBefore", "headrace_outcomes_worse_than_before", _PIPELINE),
     Condition("DriftSevere", "headrace_drift_level", _DRIFT, least=2, where=_LIVE),
     Condition("Drift", "headrace_drift_level", _DRIFT, most=1, where=_LIVE),
     Condition("Drift", "headrace_drift_level", _DRIFT, where=_SHADOW),
@@ -56,7 +55,7 @@ TABLE = (
     Condition("JournalUnwritable", "headrace_router_unjournaled_rows_total", within_s=5 * _MINUTE),
     Condition("JournalUnwritable", "headrace_router_journal", least=0, most=0),
     Condition("EventsUnreadable", "headrace_monitoring_unreadable_event_files_total", within_s=_HOUR),
-    Condition("EventFilesFailing", "headrace_monitoring_event_files_failing"),
+    Condition("EventFilesFailing", "headrace_monitoring_event_files_failing", ("instance", "work", "pipeline")),
     Condition("AuditFailing", "headrace_audit_failing"),
     Condition("AuditGap", "headrace_audit_gaps", within_s=15 * _MINUTE),
     Condition("AuditNotExported", "headrace_audit_export_failing"),

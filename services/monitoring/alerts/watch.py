@@ -52,7 +52,7 @@ class _Active:
 
 
 class Watch:
-    """`rules`: the alerts of deploy/alerts/rules.yml. `wall`: seconds since 1970. `tell`: gets what fires, each time.
+    """`rules`: the alerts of `headrace.slo`. `wall`: seconds since 1970. `tell`: gets what fires, each time.
     It evaluates in one thread at a time; others may ask what it saw."""
 
     def __init__(
@@ -146,7 +146,7 @@ class Watch:
         for name, left in self._answers[LEFT].items():
             self._metrics.left.labels(*name).set(left)
         active: dict[Key, _Active] = {}
-        for rule, own, value in self._true(targets, counts) if self._rules else ():
+        for rule, own, value in self._true(targets, counts):
             labels = {"alertname": rule["alert"], **own, **rule["labels"]}
             wait, key = rule.get("for", "0s"), tuple(sorted(labels.items()))
             since = self._active[key].since if key in self._active else now

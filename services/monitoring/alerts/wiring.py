@@ -6,7 +6,6 @@ import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from headrace.hop.config import ConfigError
 from headrace.hop.definition import Runtime
 from headrace.slo import alerts
 from services.monitoring.alerts.counts import ObjectiveHistory
@@ -20,15 +19,11 @@ _WALL = time.time  # noqa: TID251 - objectives are counted by date
 
 @asynccontextmanager
 async def watching_alerts(settings: AlertSettings, facts: Facts, runtime: Runtime) -> AsyncIterator[Watch]:
-    """The watch, which looks whenever it is called. Raises ConfigError."""
+    """The watch, which looks whenever it is called."""
     log = runtime.telemetry.log
-    try:
-        rules = alerts(settings.rules) if settings.rules else []
-    except OSError as error:
-        raise ConfigError(f"alerts.rules: {settings.rules} can't be read: {error.strerror}") from error
     webhooks = Webhooks(settings.webhooks, _WALL, log)
     metrics = runtime.telemetry.once(AlertMetrics)
-    watch = Watch(rules, ObjectiveHistory(facts), metrics, webhooks.tell, _WALL, log)
+    watch = Watch(alerts(), ObjectiveHistory(facts), metrics, webhooks.tell, _WALL, log)
     runtime.telemetry.page("/api/v1/query", watch.query)
     runtime.telemetry.page("/api/v1/alerts", lambda _: watch.pending_and_firing())
     try:

@@ -23,7 +23,6 @@ from services.monitoring.console.incidents.page import Incidents
 from services.monitoring.console.incidents.runbooks import Runbooks
 from services.monitoring.console.known import KnownReleases
 from services.monitoring.console.pages import Pages
-from services.monitoring.console.panels.freshness import FreshnessPanel
 from services.monitoring.console.ports import Sources
 from services.monitoring.console.reach import Reach
 from services.monitoring.console.requests.page import Requests
@@ -67,15 +66,17 @@ async def console(
     async def sample() -> None:
         live.sample(sources.ticks.by_router(), wall())
 
-    tasks = [
-        asyncio.create_task(serve(application.asgi(tls=tls), connections, settings, log)),
-        asyncio.create_task(_every(SAMPLE_S, "counts of routers", sample, reach)),
-        asyncio.create_task(
-            _every(_REFRESH_S, "keys of operators", lambda: reach.run(operators.refresh), reach)
-        ),
-        asyncio.create_task(_every(_REFRESH_S, "ended sessions", lambda: reach.run(ended.load), reach)),
-        asyncio.create_task(_every(_FLUSH_S, "the security log", lambda: reach.run(events.flush), reach)),
+    def on_thread(call: Callable[[], None]) -> Callable[[], Awaitable[None]]:
+        return lambda: reach.run(call)
+
+    work = [
+        serve(application.asgi(tls=tls), connections, settings, log),
+        _every(SAMPLE_S, "counts of routers", sample, reach),
+        _every(_REFRESH_S, "keys of operators", on_thread(operators.refresh), reach),
+        _every(_REFRESH_S, "ended sessions", on_thread(ended.load), reach),
+        _every(_FLUSH_S, "the security log", on_thread(events.flush), reach),
     ]
+    tasks = [asyncio.create_task(one) for one in work]
     try:
         yield live
     finally:
@@ -91,14 +92,11 @@ def _pages(settings: ConsoleSettings, sources: Sources, live: Live, reach: Reach
     if settings.models is not None:
         models = ModelFacts(settings.models, settings.model_keys, settings.executor_state, sources.store)
     known = KnownReleases(sources.store, sources.slow_s, reach, models.known if models else None)
-    panels = list(others.panels)
-    if others.freshness is not None:
-        panels.insert(0, FreshnessPanel(others.freshness, views, reach))
     actions = Actions(known, reach)
     alertmanager = AlertmanagerApi(settings.alertmanager) if settings.alertmanager else others.alerts
     readings = Access(settings.readings) if settings.readings else None
     return Parts(
-        Pages(sources, panels, known, actions, live, models, settings.model_audit, reach),
+        Pages(sources, others.panels, known, actions, live, models, settings.model_audit, reach),
         actions,
         Requests(others, settings.traces, views, reach),
         Incidents(alertmanager, Runbooks(settings.runbooks), reach),

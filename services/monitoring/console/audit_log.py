@@ -52,7 +52,9 @@ class AuditLog:
             await self._reach.run(allow)
         except (AccessError, OSError) as error:
             self._reach.lost(LOG, error)
-            raise faults.unrecorded() from None
+            raise faults.unrecorded(
+                "that the audit is read can't be recorded now, so it is not shown"
+            ) from None
 
 
 def _newest(records: Records, before: int | None) -> tuple[Position, list[AuditLine]]:

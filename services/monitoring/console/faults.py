@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from headrace.hop.errors import Code, Fault, Reason
-from headrace.hop.limiters import CONSOLE_SIGN_IN
 
 
 def signed_out() -> Fault:
@@ -12,80 +11,36 @@ def signed_out() -> Fault:
     return Fault(Code.UNAUTHENTICATED, Reason.REASON_CREDENTIAL_INVALID, message)
 
 
-def bad_key() -> Fault:
-    """Without a hint what is wrong with it."""
-    return Fault(Code.UNAUTHENTICATED, Reason.REASON_CREDENTIAL_INVALID, "this key opens nothing here")
-
-
-def no_operator() -> Fault:
-    """A key of this installation that may not operate."""
-    message = "this key may not operate; make one that may: headrace keys create ops --scope operate"
-    return Fault(Code.PERMISSION_DENIED, Reason.REASON_NOT_ALLOWED, message, metadata={"scope": "operate"})
-
-
-def too_many(wait_s: float) -> Fault:
-    """As `bad_key`, of an address with too many of them."""
-    message = f"this key opens nothing here; too many of them, so the next is judged in {wait_s:.0f} s"
-    return CONSOLE_SIGN_IN.refusal(message, retry_after_s=wait_s)
-
-
-def forged_form() -> Fault:
-    """A form without our token: another site's, or one of an older session."""
-    message = "this form is not of this session; open the page again and repeat what you did"
-    return Fault(Code.PERMISSION_DENIED, Reason.REASON_NOT_ALLOWED, message, metadata={"field": "csrf"})
+def forbidden(message: str, **metadata: str) -> Fault:
+    """Whoever asks may not."""
+    return Fault(Code.PERMISSION_DENIED, Reason.REASON_NOT_ALLOWED, message, metadata=metadata)
 
 
 def malformed(field: str, message: str) -> Fault:
     """A part of the request makes no sense."""
-    return Fault(
-        Code.INVALID_ARGUMENT,
-        Reason.REASON_MALFORMED_REQUEST,
-        f"{field}: {message}",
-        metadata={"field": field},
-    )
+    text = f"{field}: {message}"
+    return Fault(Code.INVALID_ARGUMENT, Reason.REASON_MALFORMED_REQUEST, text, metadata={"field": field})
 
 
-def too_large(limit: int) -> Fault:
-    """A form that no page of ours has."""
-    message = f"the request's body is larger than {limit} bytes"
-    return Fault(Code.INVALID_ARGUMENT, Reason.REASON_TOO_LARGE, message, metadata={"limit": str(limit)})
-
-
-def _absent(reason: Reason, message: str, **metadata: str) -> Fault:
+def absent(message: str, reason: Reason = Reason.REASON_METHOD_UNKNOWN, **metadata: str) -> Fault:
+    """There is no such page, pipeline, model or alert."""
     return Fault(Code.NOT_FOUND, reason, message, metadata=metadata)
 
 
 def no_page(path: str) -> Fault:
     """There is nothing at this address."""
-    return _absent(Reason.REASON_METHOD_UNKNOWN, f"there is no page {path[:80]}")
+    return absent(f"there is no page {path[:80]}")
 
 
 def no_pipeline(name: str) -> Fault:
     """There is no release of it."""
-    shown = name[:80]
-    said = f"there is no pipeline {shown} with a release"
-    return _absent(Reason.REASON_PIPELINE_UNKNOWN, said, pipeline=shown)
+    name = name[:80]
+    return absent(
+        f"there is no pipeline {name} with a release", Reason.REASON_PIPELINE_UNKNOWN, pipeline=name
+    )
 
 
-def no_model(model: str, version: str) -> Fault:
-    """There is no such version."""
-    model, version = model[:80], version[:80]
-    said = f"there is no version {version} of model {model}"
-    return _absent(Reason.REASON_MODEL_UNKNOWN, said, model=model, version=version)
-
-
-def no_alert(fingerprint: str) -> Fault:
-    """It does not fire any more."""
-    said = "this alert does not fire any more; nothing was silenced. Look again"
-    return _absent(Reason.REASON_METHOD_UNKNOWN, said, fingerprint=fingerprint[:64])
-
-
-def no_alertmanager(message: str) -> Fault:
-    """None is set here."""
-    return Fault(Code.FAILED_PRECONDITION, Reason.REASON_NOT_ALLOWED, message)
-
-
-def unrecorded(what: str = "that the audit is read can't be recorded now, so it is not shown") -> Fault:
+def unrecorded(what: str) -> Fault:
     """What can't be recorded is not done."""
     message = f"{what}; mend disk or rights of HOME/audit"
     return Fault(Code.UNAVAILABLE, Reason.REASON_STORAGE_UNAVAILABLE, message)
@@ -108,9 +63,3 @@ def unreachable(what: str) -> Fault:
     """A store or disk that does not answer; the log says where and why."""
     message = f"{what} can't be reached; what serves goes on. Mend it and try again"
     return Fault(Code.UNAVAILABLE, Reason.REASON_RELEASES_UNAVAILABLE, message, metadata={"what": what})
-
-
-def bug() -> Fault:
-    """Our own mistake; the log has it in full."""
-    message = "something went wrong here; the log of the monitoring service says what"
-    return Fault(Code.INTERNAL, Reason.REASON_INTERNAL, message)

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+import asyncio
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from headrace.releases import Broken, Release
+from headrace.hop.errors import Reason
+from headrace.releases import LIVE
 from headrace.releases.changes.basis import ACTIVE
-from services.monitoring.console import faults
+from services.monitoring.console import faults, history
 from services.monitoring.console.actions import Actions
 from services.monitoring.console.facts import live, releases
 from services.monitoring.console.facts.assessment import assess
@@ -23,6 +24,9 @@ from services.monitoring.console.reach import Notices, Reach, notice
 _CHANGES = 12
 _QUIET_S = 86_400.0
 _ENTRIES = 100
+# Reading many days takes a while.
+_PATIENCE_S = 30.0
+_BROKEN = "Release {} can't be used, so what proved itself before it serves"
 _NO_SECTION = "A section of this page can't be read now; the log says why."
 _NO_OUTCOMES = "The outcomes can't be read now, so the experiment is not shown."
 
@@ -56,23 +60,20 @@ class Pages:
         known, notices = await self._releases.current()
         cards = [self._card(facts) for facts in known.pipelines]
         # What needs a look first, then the newest.
-        cards.sort(key=lambda card: (_needs_a_look(card), str(card["release"]["at"])), reverse=True)
+        cards.sort(key=lambda card: (card["attention"], str(card["release"]["at"])), reverse=True)
         rows = [row for facts in known.pipelines for row in releases.history_rows(facts.history)]
         rows.sort(key=lambda row: str(row["at"]), reverse=True)
-        attention = [card["pipeline"] for card in cards if _needs_a_look(card)]
-        for card in cards:
-            card["quiet"] = card["quiet"] and not _needs_a_look(card)
         return {
             "at": self._reach.at(),
             "notices": notices,
             "routers": self._sources.ticks.routers(),
-            "attention": attention,
+            "attention": [card["pipeline"] for card in cards if card["attention"]],
             "pipelines": cards,
             "changes": rows[:_CHANGES],
         }
 
-    async def pipeline(self, name: str) -> dict[str, Any]:
-        """Everything about one pipeline."""
+    async def pipeline(self, name: str, days: int | None = None) -> dict[str, Any]:
+        """Everything about one pipeline. `days`: of its chart; None: the last 15 minutes."""
         values = await self.pipeline_now(name)
         facts, notices = self._releases.find(name), values["notices"]
         rows = releases.history_rows(facts.history)
@@ -89,8 +90,9 @@ class Pages:
         )
         return {
             **values,
+            "days": days,
             "history": rows,
-            "panels": [asdict(panel) for panel in panels if panel is not None],
+            "panels": [panel for panel in panels if panel is not None],
             "experiment": releases.experiment(experiment),
         }
 
@@ -108,9 +110,16 @@ class Pages:
             "actions": self._actions.offered(facts, known.freeze),
         }
 
-    async def series(self, name: str) -> dict[str, Any]:
-        """The last 15 minutes, for the chart."""
-        return self._live.series(name)
+    async def series(self, name: str, days: int | None) -> dict[str, Any]:
+        """The last 15 minutes or days, for the chart. Raises Fault."""
+        if not days:
+            return self._live.series(name)
+        if days > history.MAX_DAYS or (over := self._sources.others.over) is None:
+            raise faults.malformed(
+                "days", f"are at most {history.MAX_DAYS}, of events that are kept (events.files)"
+            )
+        asked = asyncio.wait_for(history.series(over, name, days, self._reach.wall()), _PATIENCE_S)
+        return await self._reach.need("the store of events", asked)
 
     async def models(self) -> dict[str, Any]:
         """All models and their versions."""
@@ -129,7 +138,9 @@ class Pages:
             one = partial(self._models.one, model, version)
             found = await self._reach.need(REPOSITORY, self._reach.run(one))
         if found is None:
-            raise faults.no_model(model, version)
+            model, version = model[:80], version[:80]
+            said = f"there is no version {version} of model {model}"
+            raise faults.absent(said, Reason.REASON_MODEL_UNKNOWN, model=model, version=version)
         return {"at": self._reach.at(), "notices": [], **found}
 
     async def audit(self) -> dict[str, Any]:
@@ -145,46 +156,36 @@ class Pages:
     def _card(self, facts: PipelineFacts) -> dict[str, Any]:
         release, older = facts.history[0], facts.history[1] if len(facts.history) > 1 else None
         arms, status = self._sources.ticks.snapshot(facts.name).arms, self._sources.status(facts.name)
-        outcomes = self._sources.others.succession(facts.name)
+        assessment, broken = assess(facts.history, arms, status, facts.slow_s), facts.broken
+        attention = assessment.level == "bad" or broken is not None
+        changing = release.rollout is not None and release.rollout.state in ACTIVE
         return {
             "pipeline": facts.name,
             "release": releases.release_row(release, older),
             "newest": facts.basis().newest,
-            "arms": releases.arm_rows(release),
-            "assessment": assess(facts.history, arms, status, facts.slow_s, outcomes).values(),
+            "assessment": assessment.values(),
             "way_back": releases.way_back(facts.basis(), facts.history),
             "rates": self._live.rates(facts.name),
             "frozen": release.frozen,
-            "problem": _broken(facts.broken),
-            "quiet": self._is_quiet(release),
+            "problem": broken and f"{_BROKEN.format(broken.number)}: {broken.problem}",
+            "attention": attention,
+            # Nothing has changed for a day, and nothing is changing.
+            "quiet": not (attention or changing)
+            and (self._reach.now() - release.at).total_seconds() > _QUIET_S,
         }
 
-    def _is_quiet(self, release: Release) -> bool:
-        """Whether nothing has changed for a day, and nothing is changing."""
-        changing = release.rollout is not None and release.rollout.state in ACTIVE
-        return not changing and (self._reach.now() - release.at).total_seconds() > _QUIET_S
-
     def _table(self, facts: PipelineFacts) -> dict[str, Any]:
+        """Also arms that a release has just taken away."""
+        release, slow_s = facts.history[0], facts.slow_s
         span, figures = self._live.minute(facts.name)
-        told = {row["arm"]: row for row in releases.arm_rows(facts.history[0])}
-        # Also arms that a release has just taken away.
-        names = [*told, *(arm for arm in sorted(figures) if arm not in told)]
-        gone = {"weight": 0.0, "models": []}
+        names = sorted({*release.arms, *figures}, key=lambda arm: (arm != LIVE, arm not in release.arms, arm))
         rows = [
-            {**told.get(arm, gone), **live.arm_row(arm, figures.get(arm, live.NOTHING), span, facts.slow_s)}
+            {
+                "weight": release.assign.weights.get(arm, 0.0),
+                "models": dict(release.arms[arm].models) if arm in release.arms else {},
+                **live.arm_row(arm, figures.get(arm, live.NOTHING), span, slow_s),
+            }
             for arm in names
         ]
-        slow = live.milliseconds(facts.slow_s) if facts.slow_s is not None else None
-        return {"window_s": round(span), "slow_ms": slow, "arms": rows}
-
-
-def _needs_a_look(card: Mapping[str, Any]) -> bool:
-    return card["assessment"]["level"] == "bad" or bool(card["problem"])
-
-
-def _broken(broken: Broken | None) -> str | None:
-    return (
-        f"Release {broken.number} can't be used, so what proved itself before it serves: {broken.problem}"
-        if broken
-        else None
-    )
+        slow_ms = live.milliseconds(slow_s) if slow_s is not None else None
+        return {"window_s": round(span), "slow_ms": slow_ms, "arms": rows}

@@ -13,17 +13,16 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 from headrace.analysis import ReadOut
 from headrace.releases import Experiment, Release
 from headrace.releases.of_records import RecordReleases
+from services.monitoring.console.history import Over
 from services.monitoring.events.query import Found
 from services.monitoring.events.values import Query
 from services.monitoring.explanations.records import ShownExplanation
 from services.monitoring.outcomes.records import Outcome
-from services.monitoring.outcomes.succession import Succession
 from services.monitoring.rollouts.analyser import Status
 from services.monitoring.ticks import Ticks
 
 if TYPE_CHECKING:
     from services.monitoring.alerts.watch import Watch
-    from services.monitoring.console.panels.freshness import Freshness
 
 Level = Literal["good", "watch", "bad", "none"]
 
@@ -59,17 +58,15 @@ Explain: TypeAlias = Callable[[bytes], Awaitable[ShownExplanation | None]]
 
 @dataclass(frozen=True, slots=True)
 class ConsoleSources:
-    """What other parts of monitoring bring. `events`, None: they are not kept; raises StorageError. `outcomes`: of (tenant,
-    request id); raises StorageError. `explanation`: of an event's id, None: it has none; may raise anything: the page then says
-    that it can't be read. `succession`: pipeline → what outcomes say of what is live, and of what was live before it; None: not
-    known. `alerts`: what fires where no Alertmanager is set."""
+    """What other parts of monitoring bring. `events`, `over` (what somebody computes of them), None: they are not kept; raise
+    StorageError. `outcomes`: of (tenant, request id); raises StorageError. `explanation`: of an event's id, None: it has none;
+    may raise anything: the page then says that it can't be read. `alerts`: what fires where no Alertmanager is set."""
 
     outcomes: Callable[[str, str], Awaitable[Sequence[Outcome]]]
     events: Callable[[Query], Awaitable[Found]] | None = None
-    freshness: Freshness | None = None
+    over: Over | None = None
     explanation: Explain | None = None
     panels: Sequence[PanelSource] = ()
-    succession: Callable[[str], Succession | None] = lambda _: None
     alerts: Watch | None = None
 
 

@@ -6,16 +6,15 @@ import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from headrace.analysis import ReadOut
 from headrace.catalog.access import Records
 from headrace.hop.config import ConfigError
 from headrace.hop.definition import Runtime
-from headrace.releases import Experiment, Release
+from headrace.releases import Release
 from headrace.releases.of_records import RecordReleases
 from services.monitoring.config import MonitoringConfig
 from services.monitoring.console.ports import ConsoleSources, Sources
 from services.monitoring.objectives import ReleaseObjectives
-from services.monitoring.rollouts.analyser import Analysis, Status
+from services.monitoring.rollouts.analyser import Analysis
 from services.monitoring.ticks import Ticks
 
 _WALL = time.time  # noqa: TID251 - pages show dates, and sessions outlive this process
@@ -35,7 +34,7 @@ async def serving_console(
     from services.monitoring.console.assembly import console
 
     own = settings.console
-    if records is None or own is None:
+    if records is None or analysis is None or own is None:
         raise ConfigError("console: it shows releases, so it needs the setting control")
     store = RecordReleases(records)
     promises = ReleaseObjectives(store, ticks, time.monotonic)
@@ -45,12 +44,6 @@ async def serving_console(
         slow_ms = (guard.slow_ms if guard else None) or promises(release).slow_ms
         return slow_ms / 1000 if slow_ms else None
 
-    def status(pipeline: str) -> Status | None:
-        return None if analysis is None else analysis.analyser.status(pipeline)
-
-    async def read_out(pipeline: str) -> tuple[Experiment, ReadOut] | None:
-        return None if analysis is None else await analysis.read_out(pipeline)
-
-    sources = Sources(store, ticks, status, slow_s, read_out, others)
+    sources = Sources(store, ticks, analysis.analyser.status, slow_s, analysis.read_out, others)
     async with console(own, sources, runtime.telemetry.log, _WALL, time.monotonic):
         yield

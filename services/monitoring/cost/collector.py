@@ -7,7 +7,6 @@ counted twice, and a restart goes on where the last process ended.
 from __future__ import annotations
 
 import os
-from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass, field
@@ -16,7 +15,6 @@ from pathlib import Path
 import sqlalchemy as sa
 
 from headrace.cost import (
-    Account,
     Bill,
     Charge,
     Interval,
@@ -28,7 +26,7 @@ from headrace.cost import (
     charges,
 )
 from headrace.cost.prices import GB
-from headrace.cost.usage import BESIDE, EXECUTOR, INGRESS, REFUSED, REFUSED_PART, SHAPES
+from headrace.cost.usage import INGRESS, REFUSED, REFUSED_PART, SHAPES
 from services.monitoring.cost import ledger
 from services.monitoring.cost.processes import Page, Target, ask, resolved, targets
 from services.monitoring.cost.settings import CostSettings
@@ -40,10 +38,6 @@ LONGEST_S = 600.0
 # Hours of the ledger are kept for so long.
 _KEPT_S = 400 * 86_400.0
 _FILES_S = 300.0
-# What a model ran beside events counts once it is this part of what it ran: events come a second later than the counter.
-_BESIDE_PART = 0.1
-# And so much: in an idle system, the executor's own work would be shared by the few µs that nobody told of.
-_BESIDE_LEAST_US = 100_000
 _TIME = "time"
 
 
@@ -93,8 +87,6 @@ class Collector:
         self._asking = asking
         self._ask = ask_one
         self._seen = seen
-        # MODEL:VERSION → µs that it ran, minus those that events told of.
-        self._beside: defaultdict[str, float] = defaultdict(float)
         self._sizes = (0.0, 0.0)
         self._sized = -_FILES_S
 
@@ -111,7 +103,6 @@ class Collector:
         pages = [page for page in self._asking.map(self._ask, known) if page is not None]
         self._seen(known, pages)
         prices, now = self._prices.refresh(), self._wall()
-        beside = dict(self._beside)
         apart = frozenset(target.service for target in known)
         written: list[Collected | None] = []
 
@@ -121,14 +112,12 @@ class Collector:
             seconds = now - readings.last.get(_TIME, 0.0)
             if written and not seconds:
                 return written[0]  # it was committed, and is run again as nobody said so
-            self._beside = defaultdict(float, beside)
             begins = not 0 < seconds <= LONGEST_S
             found = self._interval(0.0 if begins else seconds, pages, readings, work, apart)
             memory_gb = {page.target.service: page.memory_gb for page in pages}
             ledger.keep_readings(connection, readings.now | {_TIME: now}, memory_gb, now)
             written[:] = [None]
             if begins:
-                self._beside.clear()
                 return None
             made, bills = charges(found, prices), billed(found, prices)
             ledger.add(connection, now, seconds, prices.currency, made, bills, found.work)
@@ -136,15 +125,7 @@ class Collector:
             written[:] = [Collected(made, bills, len(pages), len(known))]
             return written[0]
 
-        try:
-            return self._facts.write(write)
-        except BaseException:
-            self._beside = defaultdict(float, beside)
-            raise
-
-    def accounts(self, since: float) -> list[Account]:
-        """What the ledger says of hours that end after `since` (seconds since 1970). Blocks. Raises StorageError."""
-        return self._facts.query(lambda connection: ledger.accounts(connection, since))
+        return self._facts.write(write)
 
     def _interval(
         self,
@@ -156,7 +137,6 @@ class Collector:
     ) -> Interval:
         work = dict(work)
         processes = []
-        ran: defaultdict[str, float] = defaultdict(float)
         for page in pages:
             name = f"{page.target.instance}@{page.started:.2f}"
             started = f"{name}/cpu" not in readings.last
@@ -166,21 +146,9 @@ class Collector:
             for who, count in page.refused.items():
                 refused = readings.grew(f"{name}/refused/{who[0]}/{who[1]}", count, count)
                 if refused:
-                    _add(work, Key(*who, traffic=REFUSED), _refusals(refused))
-            for version, run_s in page.run_s.items():
-                ran[version] += readings.grew(f"{name}/run/{version}", run_s, run_s) * 1e6
-        for version, us in ran.items():
-            self._ran_beside(version, us, work)
+                    work.setdefault(Key(*who, traffic=REFUSED), Work()).add(_refusals(refused))
         events, files = self._measured()
         return Interval(seconds, processes, work, apart, events, files)
-
-    def _ran_beside(self, version: str, ran_us: float, work: dict[Key, Work]) -> None:
-        """A model's runs that no event tells of."""
-        told = sum(w.busy_us.get(EXECUTOR, 0.0) for k, w in work.items() if k.version == version)
-        self._beside[version] += ran_us - told
-        if self._beside[version] > max(_BESIDE_PART * ran_us, _BESIDE_LEAST_US):
-            spent = self._beside.pop(version)
-            _add(work, Key(version=version, traffic=BESIDE), Work(busy_us={EXECUTOR: spent}))
 
     def _measured(self) -> tuple[float, float]:
         """GB of events, and of all files."""
@@ -189,13 +157,6 @@ class Collector:
             self._sizes = _size_gb(self._events), _size_gb(self._settings.files)
             self._sized = now
         return self._sizes
-
-
-def _add(work: dict[Key, Work], key: Key, more: Work) -> None:
-    one = Work()
-    one.add(work.get(key, Work()))
-    one.add(more)
-    work[key] = one
 
 
 def _refusals(count: float) -> Work:

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from typing import TypeVar
 
-from headrace.cost import Account, PricesFile
+from headrace.cost import PricesFile
+from headrace.hop.config import ConfigError
 from services.monitoring.cost.collector import Collected, Collector
 from services.monitoring.cost.from_events import CostObserver
 from services.monitoring.cost.metrics import CostMetrics
@@ -16,7 +15,6 @@ from services.monitoring.cost.processes import TargetsError
 from services.monitoring.outcomes.records import StorageError
 from services.monitoring.ports import Log
 
-R = TypeVar("R")
 # In a row: at the first start of all, the file that names the processes is not there yet.
 _TOLD_AFTER = 2
 
@@ -55,15 +53,12 @@ class CostKeeper:
         """Writes what there is now. What fails is counted and said once; its work is written the next time."""
         work = self._observer.take()
         try:
-            found = await self._on(lambda: self._collector.collect(work))
+            loop = asyncio.get_running_loop()
+            found = await loop.run_in_executor(self._thread, self._collector.collect, work)
         except Exception as error:  # noqa: BLE001 - the loop must go on
             self._observer.put_back(work)
-            told = (
-                str(error)
-                if isinstance(error, TargetsError | StorageError)
-                else f"{type(error).__name__}: {error}"
-            )
-            self._fails(told)
+            known = isinstance(error, TargetsError | StorageError | ConfigError)
+            self._fails(str(error) if known else f"{type(error).__name__}: {error}")
         else:
             if (
                 found is None
@@ -71,10 +66,6 @@ class CostKeeper:
                 self._observer.put_back(work)
             self._works(found)
         self._tell_prices()
-
-    async def accounts(self, since: float) -> list[Account]:
-        """What the ledger says of hours that end after `since` (seconds since 1970), by currency. Raises StorageError."""
-        return await self._on(lambda: self._collector.accounts(since))
 
     def budget(self, pipeline: str) -> float | None:
         """What 1,000 rows of a pipeline may cost."""
@@ -112,10 +103,7 @@ class CostKeeper:
         self._metrics.prices_broken.set(bool(problem))
         self._metrics.budgets(self._prices.prices, self._pipelines)
         if problem and problem != self._mistake:
-            self._log.error("the prices can't be used; the last good ones are in force", error=problem)
+            self._log.error("the prices can't be used", error=problem)
         elif self._mistake and not problem:
             self._log.info("the prices are used again")
         self._mistake = problem
-
-    async def _on(self, what: Callable[[], R]) -> R:
-        return await asyncio.get_running_loop().run_in_executor(self._thread, what)

@@ -7,8 +7,9 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from headrace.cost import Account, Bill, Charge, Key, Work
+from headrace.cost import Account, Bill, Charge, Key, Work, account_of
 from services.monitoring.database.columns import add_sums, insert, table
+from services.monitoring.database.facts import Facts
 
 HOUR = 3600
 KEY = ("tenant", "pipeline", "version", "traffic")
@@ -80,19 +81,23 @@ def accounts(connection: sa.Connection, since: float) -> list[Account]:
     return [_account(connection, first, currency) for currency in connection.scalars(currencies).all()]
 
 
+async def read_accounts(facts: Facts, since: float) -> list[Account]:
+    """The same, on a thread. Raises StorageError."""
+    return await facts.run(facts.query, lambda connection: accounts(connection, since))
+
+
 def _account(connection: sa.Connection, first: float, currency: str) -> Account:
     lines = _sums(connection, CHARGES, (*KEY, "service", "resource"), ("quantity", "amount"), first, currency)
     bills = _sums(connection, BILLS, ("resource",), ("quantity", "amount", "seconds"), first, currency)
     counts = _sums(connection, COUNTS, KEY, ("rows", "requests"), first)
     hours = sa.select(sa.func.min(BILLS.c.hour), sa.func.max(BILLS.c.hour))
     begin, end = connection.execute(hours.where(BILLS.c.hour > first, BILLS.c.currency == currency)).one()
-    return Account(
+    return account_of(
         currency,
-        begin,
-        end + HOUR,
+        (begin, end + HOUR),
         max(seconds for *_, seconds in bills),
-        tuple(Charge(Key(*row[:4]), *row[4:]) for row in lines),
-        {resource: (quantity, amount) for resource, quantity, amount, _ in bills},
+        (Charge(Key(*row[:4]), *row[4:]) for row in lines),
+        (Bill(*row[:3]) for row in bills),
         {Key(*row[:4]): (int(row[4]), int(row[5])) for row in counts},
         _pairs(connection, MEMORY.c.service, MEMORY.c.process_gb),
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
+from functools import partial
 
 from prometheus_client import CollectorRegistry, Counter, Gauge
 
@@ -14,35 +15,27 @@ class CostMetrics:
     """Counts what was charged and billed, in the currency of the prices."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
+        gauge = partial(Gauge, registry=registry)
         self._cost = Counter(
             "headrace_cost",
-            "What was charged, by pipeline and kind: live, cached, shadow, replayed, refused; beside (runs of models without "
-            "events, as shadows and explanations), overhead (used, but by no prediction), idle (reserved, not used).",
+            "What was charged, by pipeline and kind: live, cached, shadow, replayed, explained, refused; "
+            "overhead (used, but by no prediction), idle (reserved, not used).",
             ("pipeline", "kind"),
             registry=registry,
         )
         self._bill = Counter(
             "headrace_cost_bill", "What was reserved, at its price.", ("resource",), registry=registry
         )
-        self._budget = Gauge(
+        self._budget = gauge(
             "headrace_cost_budget_per_1000",
             "What 1,000 rows of a pipeline may cost, as the prices file says.",
             ("pipeline",),
-            registry=registry,
         )
-        self.prices_broken = Gauge(
-            "headrace_cost_prices_broken",
-            "1 while the prices file has a mistake and the last good one is in force.",
-            registry=registry,
+        self.prices_broken = gauge("headrace_cost_prices_broken", "1 while the prices file has a mistake.")
+        self.failing = gauge(
+            "headrace_cost_failing", "1 while what processes use can't be read or written down."
         )
-        self.failing = Gauge(
-            "headrace_cost_failing",
-            "1 while what processes use can't be read or written down.",
-            registry=registry,
-        )
-        self.silent = Gauge(
-            "headrace_cost_silent_processes", "Processes that did not say what they use.", registry=registry
-        )
+        self.silent = gauge("headrace_cost_silent_processes", "Processes that did not say what they use.")
         # Negative amounts (more was used than is reserved), until later ones make up for them: a counter never falls.
         self._owed: defaultdict[tuple[str, str], float] = defaultdict(float)
 

@@ -43,7 +43,7 @@ class CostPanel:
             PanelRow(service, money(amount), share=_part(amount, own.amount))
             for service, amount in sorted(own.services.items(), key=lambda s: -s[1])
         ]
-        rows += _tenants(pipeline, whole)
+        rows += _tenants(pipeline, whole) + _versions(pipeline, whole)
         a_thousand = own.per_1000
         told = f"{money(own.amount)} in the last 24 hours"
         level: Level = "none"
@@ -52,17 +52,15 @@ class CostPanel:
             if budget is not None:
                 level = "bad" if a_thousand > budget else "good"
                 told += f", of {money(budget)} that they may cost"
-        told += (
-            f". Idle, for all pipelines: {money(whole.idle.amount)} of a bill of {money(whole.account.bill)}."
-        )
-        data = {"amount": own.amount, "per_1000": a_thousand, "budget_per_1000": budget, **whole.told()}
+        told += f". Idle, for all pipelines: {money(whole.idle.amount)} of a bill of {money(whole.bill)}."
+        data = {"amount": own.amount, "per_1000": a_thousand, "budget_per_1000": budget, **whole.values()}
         return Panel("Cost", told, rows, level, data)
 
 
 def _tenants(pipeline: str, whole: Report) -> list[PanelRow]:
     """Who pays for it, the most first."""
     amounts: dict[str, float] = {}
-    for line in whole.account.lines:
+    for line in whole.account.charges:
         if line.key.pipeline == pipeline and line.key.traffic != IDLE:
             amounts[line.key.tenant] = amounts.get(line.key.tenant, 0.0) + line.amount
     total = sum(amounts.values())
@@ -75,6 +73,21 @@ def _tenants(pipeline: str, whole: Report) -> list[PanelRow]:
         )
         for tenant, amount in dearest
         if amount > _SHARE * total
+    ]
+
+
+def _versions(pipeline: str, whole: Report) -> list[PanelRow]:
+    """What 1,000 rows of each version cost that ran in it, for comparing arms; of a version, all pipelines count."""
+    here = {line.key.version for line in whole.account.charges if line.key.pipeline == pipeline}
+    found = [g for g in report(whole.account, "version").groups if g.name in here and g.per_1000 is not None]
+    dearest = max((g.per_1000 or 0.0 for g in found), default=0.0)
+    return [
+        PanelRow(
+            f"1,000 rows of {g.name}",
+            words.money(g.per_1000 or 0.0, whole.account.currency),
+            share=_part(g.per_1000 or 0.0, dearest),
+        )
+        for g in found[:_MOST_ROWS]
     ]
 
 

@@ -20,7 +20,7 @@ _TIMEOUT_S = 2.0
 _LABEL = re.compile(r'(\w+)="((?:[^"\\]|\\.)*)"')
 _WANTED = re.compile(
     r"^(process_cpu_seconds_total|process_resident_memory_bytes|process_start_time_seconds|"
-    r"headrace_ingress_requests_total|headrace_executor_run_seconds_sum)(?:\{(.*)\})? (\S+)",
+    r"headrace_ingress_requests_total)(?:\{(.*)\})? (\S+)",
     re.MULTILINE,
 )
 # Codes of requests that the door refuses before the router is asked.
@@ -47,8 +47,8 @@ class Target:
 
 @dataclass(slots=True)
 class Page:
-    """Counters of a process since its start, which is in seconds since 1970. `refused`: (tenant, pipeline) → requests; `run_s`:
-    MODEL:VERSION → seconds of its runs. `text`: all that it says."""
+    """Counters of a process since its start, which is in seconds since 1970. `refused`: (tenant, pipeline) → requests; `text`:
+    all that it says."""
 
     target: Target
     text: str = ""
@@ -56,7 +56,6 @@ class Page:
     cpu_s: float = 0.0
     memory_gb: float = 0.0
     refused: dict[tuple[str, str], float] = field(default_factory=dict)
-    run_s: dict[str, float] = field(default_factory=dict)
 
 
 def targets(path: Path) -> list[Target]:
@@ -111,8 +110,6 @@ def read(target: Target, text: str) -> Page:
                 page.memory_gb = value / GB
             case "process_start_time_seconds":
                 page.started = value
-            case "headrace_executor_run_seconds_sum":
-                page.run_s[f"{labels['model']}:{labels['version']}"] = value
             case "headrace_ingress_requests_total" if labels["code"] in _REFUSED:
                 who = labels["tenant"], labels["pipeline"]
                 page.refused[who] = page.refused.get(who, 0.0) + value

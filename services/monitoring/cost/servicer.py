@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Sequence
 
 from headrace.api.monitoring.v1 import cost_pb2 as pb
-from headrace.cost import Account, account_message
 from headrace.hop.call import Call
 from services.monitoring import errors
 from services.monitoring.outcomes.records import StorageError
@@ -14,7 +13,7 @@ from services.monitoring.outcomes.records import StorageError
 class CostServicer:
     """Serves headrace.api.monitoring.v1.CostService. `accounts`: of hours that end after a time, in seconds since 1970."""
 
-    def __init__(self, accounts: Callable[[float], Awaitable[Sequence[Account]]]) -> None:
+    def __init__(self, accounts: Callable[[float], Awaitable[Sequence[pb.CostAccount]]]) -> None:
         self._accounts = accounts
 
     async def ReadCost(self, request: pb.ReadCostRequest, call: Call) -> pb.ReadCostResponse:
@@ -23,4 +22,4 @@ class CostServicer:
             found = await self._accounts(request.since.ToNanoseconds() / 1e9)
         except StorageError as error:
             raise errors.unread(str(error)) from None
-        return pb.ReadCostResponse(accounts=[account_message(account) for account in found])
+        return pb.ReadCostResponse(accounts=found)

@@ -17,9 +17,8 @@ class CostSettings(Settings):
     # Where there is no such file: by service, the name and port at which DNS has the metrics of each of its processes, such as
     # router.headrace.svc:7190. Neither of both: what predictions cost is not told.
     services: dict[str, str] = Field(default_factory=dict)
-    # Prices, by people; a mistake in it leaves the last good one in force, which is `kept`. Absent: the defaults.
+    # Prices, by people; a mistake in it leaves the last good one in force. Absent: the defaults.
     prices: Path | None = None
-    kept: Path | None = None
     # Folder of all files that the installation keeps, for the price of storage. Absent: only events count.
     files: Path | None = None
     # How often processes are asked. What is lost by a crash is no more than this.

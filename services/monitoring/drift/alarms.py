@@ -23,12 +23,14 @@ class Change(StrEnum):
 
 @dataclass(slots=True)
 class Alarm:
-    """`since`: seconds since 1970; `verdict`: the newest that was not fine; `level`: the worst so far."""
+    """`since`: seconds since 1970; `verdict`: the newest that was not fine; `level`: the worst so far; `segment`: of whose rows
+    alone it was when it was raised; "": of no single one."""
 
     since: float
     verdict: Verdict
     level: Level
     quiet: int = 0
+    segment: str = ""
 
 
 class Alarms:

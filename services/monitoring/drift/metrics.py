@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from functools import partial
 
 from prometheus_client import CollectorRegistry, Counter, Gauge
 
 from headrace.drift import Check, Level, Verdict
-from services.monitoring.drift.alarms import Alarm, Change
+from services.monitoring.drift.alarms import Alarm
 from services.monitoring.drift.ports import Series
 
 # Columns of one arm that have gauges; further ones are judged and logged, and counted in `alarms`.
@@ -15,50 +16,35 @@ MOST_COLUMNS = 256
 _LEVELS = {Level.FINE: 0, Level.ALERT: 1, Level.PAGE: 2}
 _ARM = ("pipeline", "arm")
 _COLUMN = (*_ARM, "column")
+_CHECK = (*_COLUMN, "check")
 
 
 class DriftMetrics:
     """Gauges of the newest look, counters of alarms."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
+        gauge = partial(Gauge, registry=registry)
         self.unusable = Counter(
             "headrace_drift_unusable_baselines", "Baselines that can't be used.", registry=registry
         )
-        self._psi = Gauge(
-            "headrace_drift_psi", "PSI of a column against its baseline.", _COLUMN, registry=registry
-        )
-        self._shares = Gauge(
+        self._psi = gauge("headrace_drift_psi", "PSI of a column against its baseline.", _COLUMN)
+        self._shares = gauge(
             "headrace_drift_share",
             "Share of the rows that are null, not finite, out of range or of an unseen category.",
-            (*_COLUMN, "check"),
-            registry=registry,
+            _CHECK,
         )
-        self._level = Gauge(
-            "headrace_drift_level",
-            "Alarms of a column: 1 alert, 2 page; 0 once it is over.",
-            (*_COLUMN, "check"),
-            registry=registry,
+        self._level = gauge(
+            "headrace_drift_level", "Alarms of a column: 1 alert, 2 page; 0 once it is over.", _CHECK
         )
-        self._alarms = Counter(
-            "headrace_drift_alarms", "Alarms that were raised.", (*_ARM, "check", "level"), registry=registry
+        self._judged = gauge(
+            "headrace_drift_judged_rows", "Rows of the newest look; 0: too few to judge.", _ARM
         )
-        self._judged = Gauge(
-            "headrace_drift_judged_rows",
-            "Rows of the newest look; 0: too few to judge.",
-            _ARM,
-            registry=registry,
-        )
-        self._baseline = Gauge(
-            "headrace_drift_baseline", "1 if the arm's model has a usable baseline.", _ARM, registry=registry
-        )
-        self._concept = Gauge(
-            "headrace_drift_concept", "1 if an arm errs more than it did at first.", _ARM, registry=registry
-        )
-        self._errors = Gauge(
+        self._baseline = gauge("headrace_drift_baseline", "1 if the arm's model has a usable baseline.", _ARM)
+        self._concept = gauge("headrace_drift_concept", "1 if an arm errs more than it did at first.", _ARM)
+        self._errors = gauge(
             "headrace_drift_error_rate",
             "Share of judged predictions that were wrong, in the period that tells most.",
             _ARM,
-            registry=registry,
         )
         # (pipeline, arm) → column → checks.
         self._gauged: dict[tuple[str, str], dict[str, set[Check]]] = {}
@@ -87,11 +73,6 @@ class DriftMetrics:
                 self._shares.labels(*labels, verdict.check.value).set(verdict.value)
             alarm = raised.get((verdict.column, verdict.check))
             self._level.labels(*labels, verdict.check.value).set(_LEVELS[alarm.level] if alarm else 0)
-
-    def changed(self, series: Series, change: Change, alarm: Alarm) -> None:
-        if change is not Change.OVER:
-            check, level = alarm.verdict.check.value, alarm.level.value
-            self._alarms.labels(series.pipeline, series.label, check, level).inc()
 
     def errs(self, pipeline: str, arm: str, drifted: bool, rate: float) -> None:
         self._concept.labels(pipeline, arm).set(drifted)

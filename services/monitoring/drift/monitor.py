@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import Any
 
 from headrace.analysis import Count
-from headrace.drift import Baseline, Check, ConceptDrift, NumberBaseline, Verdict, figures, judge
+from headrace.drift import Baseline, Check, ConceptDrift, NumberBaseline, Verdict, figures, judge, segment_of
 from services.monitoring.drift.alarms import Alarms, Change
 from services.monitoring.drift.metrics import DriftMetrics
 from services.monitoring.drift.ports import Followed, Rows, Series, Traffic, Version
@@ -18,24 +18,22 @@ from services.monitoring.ports import Log
 
 # Arms whose error rates are followed.
 _MOST_ARMS = 256
+# In the place of what a version runs: the state is of the pipeline.
+_RETRAININGS = "(retrainings)"
 
 
 @dataclass(slots=True)
-class _Judged:
-    """What is known of a series. `verdicts`: of the newest look; empty: there were too few rows."""
+class Look:
+    """The newest look at a series. `verdicts` empty: there were too few rows."""
 
+    series: Series
     followed: Followed
     alarms: Alarms = field(default_factory=Alarms)
     verdicts: tuple[Verdict, ...] = ()
 
-
-class Look(NamedTuple):
-    """What the newest look at a series found. `verdicts`: empty: there were too few rows."""
-
-    series: Series
-    has_baseline: bool
-    verdicts: tuple[Verdict, ...]
-    alarms: Alarms
+    @property
+    def has_baseline(self) -> bool:
+        return self.followed.baseline is not None
 
 
 class DriftMonitor:
@@ -48,7 +46,7 @@ class DriftMonitor:
         self._metrics = metrics
         self._retraining = retraining
         self._log = log
-        self._series: dict[Series, _Judged] = {}
+        self._series: dict[Series, Look] = {}
         self._concepts: dict[Version, ConceptDrift] = {}
         self._drifted: dict[Version, float] = {}
 
@@ -64,12 +62,12 @@ class DriftMonitor:
                     self._log.info("drift is told from another baseline", **_named(series))
                 if known is not None:
                     self._metrics.gone(series)
-                self._series[series] = _Judged(followed)
+                self._series[series] = Look(series, followed)
             self._metrics.baseline(series, followed.baseline is not None)
 
     def followed(self) -> Mapping[Series, Followed]:
         """The series that have a baseline."""
-        return {s: j.followed for s, j in self._series.items() if j.followed.baseline is not None}
+        return {s: look.followed for s, look in self._series.items() if look.has_baseline}
 
     def judge(self, series: Series, rows: Rows, now: float) -> None:
         """Judges the newest rows of a series. `now`: seconds since 1970."""
@@ -86,8 +84,9 @@ class DriftMonitor:
         changes = judged.alarms.look(judged.verdicts, now)
         self._metrics.looked(series, judged.verdicts, judged.alarms.raised, rows.count)
         for change, alarm in changes:
-            self._metrics.changed(series, change, alarm)
-            verdict = alarm.verdict
+            verdict, limits = alarm.verdict, self._settings.limits
+            if change is Change.RAISED:
+                alarm.segment = segment_of(baseline, rows.columns, rows.tenants, verdict, limits)
             tell = self._log.info if change is Change.OVER else self._log.warning
             tell(
                 f"drift: {change}",
@@ -96,6 +95,7 @@ class DriftMonitor:
                 check=verdict.check.value,
                 level=alarm.level.value,
                 what=str(verdict),
+                segment=alarm.segment,
             )
         self._consider_retraining(series, judged.alarms, now)
 
@@ -123,13 +123,17 @@ class DriftMonitor:
                 cause = Cause("concept", "", text, since)
                 self._retraining.consider(Trigger(pipeline, "", arm, now, (cause,)))
 
-    def concepts(self) -> dict[Version, dict[str, Any]]:
-        """The state of each version's error rate, as plain values."""
-        return {version: concept.to_json() for version, concept in self._concepts.items()}
+    def states(self) -> dict[Version, Any]:
+        """What outlives the process, as plain values: each version's error rate, when each pipeline's retrainings were due."""
+        times = {Version(pipeline, "", _RETRAININGS): t for pipeline, t in self._retraining.triggered.items()}
+        return {version: concept.to_json() for version, concept in self._concepts.items()} | times
 
-    def restore_concepts(self, states: Mapping[Version, Any]) -> None:
+    def restore(self, states: Mapping[Version, Any]) -> None:
         """Goes on with the states that an earlier process left."""
         for version, state in states.items():
+            if version.runs == _RETRAININGS:
+                self._retraining.triggered[version.pipeline] = list(state)
+                continue
             concept = ConceptDrift()
             try:
                 concept.restore(state)
@@ -142,11 +146,7 @@ class DriftMonitor:
 
     def looks(self, pipeline: str) -> list[Look]:
         """The newest look at each series of a pipeline."""
-        return [
-            Look(series, judged.followed.baseline is not None, judged.verdicts, judged.alarms)
-            for series, judged in self._series.items()
-            if series.pipeline == pipeline
-        ]
+        return [look for series, look in self._series.items() if series.pipeline == pipeline]
 
     def calibrated(self, pipeline: str, revision: str, arm: str) -> str | None:
         """The column with the probability that the model of an arm gives, if its baseline says that it is calibrated."""

@@ -13,7 +13,7 @@ from headrace.drift.signature import element_names
 from headrace.drift.values import Values
 from headrace.events import CACHED, CODE, TIME_US, GroupHeader
 from services.monitoring.drift.ports import Followed, Rows, Series, Traffic
-from services.monitoring.events.files.arrow import answered_column
+from services.monitoring.events.files.arrow import TENANT, answered_column
 from services.monitoring.events.files.selection import columns
 from services.monitoring.events.store import EventStore
 
@@ -37,13 +37,13 @@ def newest_rows(store: EventStore, series: Series, followed: Followed, most: int
         wanted = _wanted(headers, baseline)
         if not wanted:
             continue
-        sql = f'FROM events SELECT {columns(wanted)} WHERE {_CHOSEN} ORDER BY "{TIME_US}" DESC LIMIT {most}'
+        sql = f'FROM events SELECT {columns((TENANT, *wanted))} WHERE {_CHOSEN} ORDER BY "{TIME_US}" DESC LIMIT {most}'
         shadow = series.traffic is Traffic.SHADOW
         parameters = [series.revision, series.arm, shadow, followed.since, first_us]
         table, _ = store.ask(sql, parameters, series.pipeline, first_us)
         there = set(table.column_names)
         values = {name: _values(table, name) if name in there else None for name in wanted}
-        found = Rows(_flat(values, baseline), table.num_rows)
+        found = Rows(_flat(values, baseline), table.num_rows, table[TENANT].to_pylist())
         if found.count >= most:
             break
     return found

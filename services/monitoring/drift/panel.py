@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from dataclasses import asdict
 from typing import Any
 
 from headrace.drift import Check, Verdict
@@ -74,12 +75,14 @@ def _rows(look: Look, *, several: bool) -> list[PanelRow]:
 def _row(look: Look, verdict: Verdict, *, several: bool) -> PanelRow:
     label = f"{look.series.label}: {verdict.column}" if several else verdict.column
     level = _LEVELS[_level(look, verdict)]
+    alarm = look.alarms.raised.get((verdict.column, verdict.check))
+    where = f"; in rows of {alarm.segment} alone" if alarm is not None and alarm.segment else ""
     if verdict.check is Check.DISTRIBUTION:
         value, share = f"PSI {verdict.value:.3f}", verdict.value / (_SPAN * verdict.limit)
-        note = f"{verdict.role}; alarm over {verdict.limit:.2f}, {words.plural(verdict.rows, 'row')}"
+        note = f"{verdict.role}; alarm over {verdict.limit:.2f}, {words.plural(verdict.rows, 'row')}{where}"
         return PanelRow(label, value, note, min(share, 1.0), level)
     named = f" ({', '.join(verdict.categories)})" if verdict.categories else ""
-    note = f"{_NAMES[verdict.check]}{named}; {words.share(verdict.before)} in the baseline"
+    note = f"{_NAMES[verdict.check]}{named}; {words.share(verdict.before)} in the baseline{where}"
     return PanelRow(label, words.share(verdict.value), note, min(verdict.value, 1.0), level)
 
 
@@ -90,18 +93,9 @@ def _level(look: Look, verdict: Verdict) -> Severity:
 
 
 def _values(look: Look) -> dict[str, Any]:
+    # A limit is infinite where there are too few rows for any alarm; JSON has no such number.
     columns = [
-        {
-            "column": v.column,
-            "role": v.role,
-            "check": v.check.value,
-            "level": _level(look, v).value,
-            "value": v.value,
-            "before": v.before,
-            # Infinite where there are too few rows for any alarm; JSON has no such number.
-            "limit": v.limit if math.isfinite(v.limit) else None,
-            "rows": v.rows,
-        }
+        asdict(v) | {"level": _level(look, v), "limit": v.limit if math.isfinite(v.limit) else None}
         for v in look.verdicts
     ]
     series = look.series

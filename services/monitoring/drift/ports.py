@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import NamedTuple, TypeAlias
@@ -55,6 +55,7 @@ class Rows:
 
     columns: Mapping[str, Values | None]
     count: int
+    tenants: Sequence[str] = ()
 
 
 # What each arm of each pipeline runs now. Blocks. Raises RepositoryError, ReleaseError or OSError.

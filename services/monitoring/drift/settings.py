@@ -29,8 +29,6 @@ class RetrainSettings(config.Settings):
     # Time between two triggers of one pipeline, and the most of one pipeline in 24 hours.
     pause_s: PositiveFloat = 21_600.0
     per_day: PositiveInt = 2
-    # File that remembers them over restarts. Absent: a restart forgets them.
-    memory: Path | None = None
 
     @field_validator("command")
     @classmethod
@@ -68,8 +66,6 @@ class DriftSettings(config.Settings):
     # Smallest difference of a share (nulls, unseen categories …) that is an alarm, and one that pages.
     share_alert: float = Field(default=0.001, gt=0, le=1)
     share_page: float = Field(default=0.1, gt=0, le=1)
-    # How often baselines are looked for anew: a release may have brought another model.
-    refresh_s: PositiveFloat = 30.0
     retrain: RetrainSettings = RetrainSettings()
 
     @property

@@ -6,16 +6,19 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from concurrent.futures import Executor
-from typing import ParamSpec, TypeVar
+from typing import Any, ParamSpec, TypeVar
 
 from headrace.analysis import Count
+from services.monitoring.database.facts import Facts
+from services.monitoring.drift import persistence
 from services.monitoring.drift.monitor import DriftMonitor
-from services.monitoring.drift.persistence import Memory
 from services.monitoring.drift.ports import Baselines, Followed, NewestRows, Series, Version
 from services.monitoring.ports import Log
 
 STEP_S = 1.0
 LOOK_S = 10.0
+# A release may have brought another model.
+REFRESH_S = 30.0
 # Looks take no more than this share of the time: with many arms, or on a busy machine, each is looked at less often.
 _SHARE = 0.25
 
@@ -36,8 +39,7 @@ class Watch:
         wall: Callable[[], float],
         threads: Executor,
         log: Log,
-        refresh_s: float,
-        memory: Memory,
+        facts: Facts,
     ) -> None:
         self._monitor = monitor
         self._baselines = baselines
@@ -46,13 +48,13 @@ class Watch:
         self._wall = wall
         self._threads = threads
         self._log = log
-        self._refresh_s = refresh_s
-        self._memory = memory
+        self._facts = facts
         self._next_refresh = self._next_look = 0.0
+        self._saved: Mapping[Version, Any] = {}
 
     async def run(self) -> None:
         """Until cancelled."""
-        self._monitor.restore_concepts(await self._in_thread(self._memory.concepts))
+        await self._attempt("what drift left before can't be read; it begins anew", self._restore())
         while True:
             await self.step()
             await asyncio.sleep(STEP_S)
@@ -61,13 +63,16 @@ class Watch:
         """What is due now. Raises nothing."""
         now = self._wall()
         # A clock that was set back does not stop the looks.
-        if now >= self._next_refresh or self._next_refresh - now > self._refresh_s:
-            self._next_refresh = now + self._refresh_s
+        if now >= self._next_refresh or self._next_refresh - now > REFRESH_S:
+            self._next_refresh = now + REFRESH_S
             await self._attempt("what arms run could not be read", self._refresh())
         if now >= self._next_look or self._next_look - now > LOOK_S:
             began = time.monotonic()
             await self._look(now)
             self._next_look = now + max(LOOK_S, (time.monotonic() - began) / _SHARE)
+
+    async def _restore(self) -> None:
+        self._monitor.restore(await self._in_thread(self._facts.query, persistence.load))
 
     async def _refresh(self) -> None:
         self._monitor.follow(await self._in_thread(self._baselines))
@@ -77,13 +82,19 @@ class Watch:
             await self._attempt("drift could not be judged", self._judge(series, followed, now))
         if self._errors is not None:
             await self._attempt("error rates could not be judged", self._judge_errors(self._errors, now))
+        states = self._monitor.states()
+        if states != self._saved:
+            await self._attempt("what drift knows could not be stored", self._save(states))
 
     async def _judge(self, series: Series, followed: Followed, now: float) -> None:
         self._monitor.judge(series, await self._newest(series, followed, now), now)
 
     async def _judge_errors(self, errors: Errors, now: float) -> None:
         self._monitor.errors(await errors(), now)
-        await self._in_thread(self._memory.save, self._monitor.concepts())
+
+    async def _save(self, states: Mapping[Version, Any]) -> None:
+        await self._in_thread(self._facts.write, lambda connection: persistence.save(connection, states))
+        self._saved = states
 
     async def _attempt(self, failed: str, what: Awaitable[None]) -> None:
         try:

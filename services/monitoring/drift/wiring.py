@@ -23,7 +23,6 @@ from services.monitoring.drift.metrics import DriftMetrics
 from services.monitoring.drift.monitor import DriftMonitor
 from services.monitoring.drift.newest_rows import newest_rows
 from services.monitoring.drift.panel import DriftPanel
-from services.monitoring.drift.persistence import Memory
 from services.monitoring.drift.ports import Baselines, Followed, Rows, Series, Version
 from services.monitoring.drift.release_baselines import ReleaseBaselines
 from services.monitoring.drift.retrain.delivery import Retraining
@@ -32,7 +31,6 @@ from services.monitoring.drift.settings import DriftSettings
 from services.monitoring.drift.watch import Watch
 from services.monitoring.events.reception import Reception
 from services.monitoring.outcomes.store import OutcomeStore
-from services.monitoring.outcomes.succession_watch import SuccessionWatch
 
 _WALL = time.time  # noqa: TID251 - windows are by the time of day, and causes have a date
 # One thread: what it reads is cached without locks.
@@ -57,7 +55,6 @@ async def drift_of(
     runtime: Runtime,
     facts: Facts,
     outcomes: OutcomeStore,
-    successions: SuccessionWatch,
 ) -> AsyncIterator[Drift]:
     """Raises ConfigError."""
     log, metrics = runtime.telemetry.log, runtime.telemetry.once(DriftMetrics)
@@ -66,14 +63,8 @@ async def drift_of(
     retraining = Retraining(settings.drift.retrain, webhook, runtime.telemetry.once(RetrainMetrics), log)
     monitor = DriftMonitor(settings.drift, metrics, retraining, log)
     threads = ThreadPoolExecutor(_THREADS, "drift")
-    loop, memory = asyncio.get_running_loop(), Memory(facts, log)
 
     async def judged() -> Mapping[Version, Count]:
-        if releases is not None:
-            for pipeline in await loop.run_in_executor(threads, releases.pipelines):
-                history = await loop.run_in_executor(threads, releases.history, pipeline)
-                oldest = min((release.number for release in history), default=0)
-                successions.look(pipeline, history, await facts.run(outcomes.judged, pipeline, oldest))
         found = await facts.run(outcomes.by_version)
         return {Version(*key): Count(of.rows, of.wrong) for key, of in found.items()}
 
@@ -85,8 +76,7 @@ async def drift_of(
             return found or Rows({}, 0)
 
         baselines = _baselines(settings.drift, releases, metrics, log)
-        refresh_s = settings.drift.refresh_s
-        watch = Watch(monitor, baselines, newest, judged, _WALL, threads, log, refresh_s, memory)
+        watch = Watch(monitor, baselines, newest, judged, _WALL, threads, log, facts)
         async with running(watch.run(), "drift", log):
             yield
 

@@ -63,6 +63,9 @@ class FileMetrics:
         )
         self.failing = Gauge(
             "headrace_monitoring_event_files_failing",
-            "1 while events can't be put into files, as when the bucket can't be reached; they wait in the database.",
+            "1 while events can't be put into files, as when the bucket can't be reached; they wait in the database. `work`: what"
+            " fails; `pipeline`: empty: it is about all.",
+            ["work", "pipeline"],
             registry=registry,
         )
+        self.failing.labels("close", "")

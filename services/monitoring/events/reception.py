@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import ParamSpec, TypeVar
@@ -13,11 +13,11 @@ from headrace.catalog.errors import RecordsError
 from headrace.events import EventGroup, Mask
 from headrace.events.messages import Refused
 from services.monitoring.events.file_audit import tell_audit
-from services.monitoring.events.manifest.manifest import Stream
+from services.monitoring.events.manifest.manifest import Forget, Stream
 from services.monitoring.events.metrics import EventMetrics
 from services.monitoring.events.ports import EventObserver, GroupObserver
 from services.monitoring.events.query import Found, Page, find, read
-from services.monitoring.events.store import Erased, EventStore, Taken
+from services.monitoring.events.store import Erased, EventStore, Taken, UnwrittenError
 from services.monitoring.events.values import Erasure, Problem, Query, Subject
 from services.monitoring.outcomes.records import StorageError
 from services.monitoring.ports import Log
@@ -46,11 +46,10 @@ class Reception:
         metrics: EventMetrics,
         wall: Callable[[], float],
         log: Log,
-        forget: Callable[[Sequence[bytes]], object] = lambda _: None,
+        forget: Forget = lambda *_, **__: None,
         audit: Records | None = None,
     ) -> None:
-        """`forget`: removes what is kept elsewhere of events that are erased, by their ids. Blocks; raises StorageError. `audit`:
-        is told of files."""
+        """`audit`: is told of files."""
         self._audit = audit
         self._forget = forget
         self._store = store
@@ -63,8 +62,8 @@ class Reception:
         self._intake = ThreadPoolExecutor(1, "events")
         self._questions = ThreadPoolExecutor(2, "event-files")
         self._failing = False
-        # The periodic work that failed when it was done last.
-        self._failing_work: set[str] = set()
+        # Periodic work that failed when it was done last, and of which pipelines; "": of all.
+        self._failing_work: dict[str, set[str]] = {}
         # Epoch of a stream → what was noted of it when its gaps were counted last.
         self._noted: dict[int, int] = {}
         self._told: set[tuple[str, str]] = set()
@@ -165,7 +164,7 @@ class Reception:
             for name, (what, every_s) in work.items():
                 since[name] += _CLOSE_S
                 # What failed is healed soon, however seldom it is done.
-                if since[name] >= (min(every_s, _SWEEP_S) if name in self._failing_work else every_s):
+                if since[name] >= (min(every_s, _SWEEP_S) if self._failing_work.get(name) else every_s):
                     since[name] = 0.0
                     await self._attempt(name, what)
 
@@ -178,21 +177,23 @@ class Reception:
 
     async def _attempt(self, name: str, what: Callable[[], object]) -> None:
         """What fails is said once, and when the same works again; that other work goes well heals nothing."""
-        why = ""
+        why: Mapping[str, str] = {}
         try:
             await self._ask(what)
+        except UnwrittenError as error:
+            why = error.why
         except (StorageError, RecordsError) as error:
-            why = str(error)
+            why = {"": str(error)}
         except Exception as error:  # noqa: BLE001 - the loop must go on
-            why = f"{type(error).__name__}: {error}"
-        if bool(why) == (name in self._failing_work):
-            return
-        self._failing_work ^= {name}
-        self._metrics.files.failing.set(int(bool(self._failing_work)))
-        if why:
-            self._log.error("files of events can't be written or read", work=name, error=why)
-        else:
-            self._log.info("files of events can be written and read again", work=name)
+            why = {"": f"{type(error).__name__}: {error}"}
+        before, self._failing_work[name] = self._failing_work.get(name, set()), set(why)
+        for pipeline in sorted(before ^ why.keys()):
+            self._metrics.files.failing.labels(name, pipeline).set(pipeline in why)
+            about = {"work": name, "pipeline": pipeline or "all"}
+            if pipeline in why:
+                self._log.error("files of events can't be written or read", **about, error=why[pipeline])
+            else:
+                self._log.info("files of events can be written and read again", **about)
 
     def _masked(self, subject: Subject) -> Subject:
         if not self._mask.finds:

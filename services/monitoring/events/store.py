@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import secrets
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any, Protocol
 
 import numpy as np
@@ -15,11 +16,19 @@ import pyarrow as pa
 from headrace.events import SEQUENCE, TIME_US, EventGroup, GroupHeader
 from services.monitoring.events.files.arrow import header_of, packed, record_batch, unpacked, unpacked_header
 from services.monitoring.events.files.location import SUFFIX
-from services.monitoring.events.manifest.manifest import ChangedError, Manifest, NewBatch
+from services.monitoring.events.manifest.manifest import (
+    Also,
+    ChangedError,
+    Forget,
+    Manifest,
+    NewBatch,
+    Waiting,
+)
 from services.monitoring.events.manifest.ranges import Ranges
 from services.monitoring.events.metrics import FileMetrics
 from services.monitoring.events.settings import EventStorage
 from services.monitoring.events.values import (
+    MAX_US,
     Batch,
     Erasure,
     EventFile,
@@ -66,6 +75,14 @@ class Erased:
     unreadable: list[str] = field(default_factory=list)
 
 
+class UnwrittenError(StorageError):
+    """Events of some pipelines can't be put into files. `why`: by pipeline."""
+
+    def __init__(self, why: Mapping[str, str]) -> None:
+        super().__init__("; ".join(f"events of {pipeline}: {text}" for pipeline, text in why.items()))
+        self.why = why
+
+
 class EventStore:
     """Methods block and raise StorageError. `wall`: seconds since 1970."""
 
@@ -110,17 +127,20 @@ class EventStore:
         return taken
 
     def close_due(self, *, everything: bool = False) -> None:
-        """Puts events into files where there are enough of them, or they are old; `everything`: all."""
-        now, settings = self._wall(), self._settings
+        """Puts events into files where there are enough of them, or they are old; `everything`: all. Raises UnwrittenError when
+        it has tried those of each kind."""
+        now, settings, failed = self._wall(), self._settings, dict[str, str]()
         waiting = self.manifest.waiting()
         self._waiting_bytes = sum(found.bytes for found in waiting)
         for found in waiting:
             wait_s = settings.file_s if found.rows >= _FEW_ROWS else max(settings.file_s, _FEW_S)
             if everything or found.bytes >= settings.file_bytes or found.since <= now - wait_s:
-                left = found.bytes
-                while left > 0 and (closed := self._close(found.kind)):
-                    left -= closed
-                    self._waiting_bytes -= closed
+                try:
+                    self._close_kind(found)
+                except StorageError as error:  # the other kinds go on
+                    failed[found.pipeline] = str(error)
+        if failed:
+            raise UnwrittenError(failed)
 
     def sweep(self) -> int:
         """Removes files that are too old or too much; returns how many events went."""
@@ -150,14 +170,18 @@ class EventStore:
             files, batches = self.manifest.possible(
                 pipeline=query.pipeline, tenant=query.tenant, first_us=first, last_us=last
             )
+            if query.arm or query.release:
+                files = [file for file in files if _is_of(query, unpacked_header(file.header))]
+                kinds = {kind for kind, header in _headers(batches).items() if _is_of(query, header)}
+                batches = [batch for batch in batches if batch.kind in kinds]
             found: Newest = self._done("newest", query, files, batches)
             if not self._changed(found.problems):
                 return found
         raise StorageError("files of events change too fast; try again")
 
-    def headers(self, pipeline: str, first_us: int) -> list[GroupHeader]:
-        """What events of a pipeline since then have in common, each once."""
-        files, batches = self.manifest.possible(pipeline=pipeline, first_us=first_us)
+    def headers(self, pipeline: str, first_us: int, last_us: int = MAX_US) -> list[GroupHeader]:
+        """What events of a pipeline in this time have in common, each once."""
+        files, batches = self.manifest.possible(pipeline=pipeline, first_us=first_us, last_us=last_us)
         found = [unpacked_header(header) for header in dict.fromkeys(file.header for file in files)]
         return list(dict.fromkeys([*found, *_headers(batches).values()]))
 
@@ -168,11 +192,13 @@ class EventStore:
         pipeline: str,
         first_us: int,
         of: Callable[[GroupHeader], bool] = lambda _: True,
+        last_us: int = MAX_US,
     ) -> tuple[pa.Table, list[Problem]]:
-        """The answer to a question about the view `events`: those of a pipeline since then, of which there must be some. `of`: of
+        """The answer to a question about the view `events`: those of a pipeline in this time (in whole files, so others are among
+        them), of which there must be some. `of`: of
         such headers alone, as columns of the same name in other documents may have types that fit into no view with these."""
         for _ in range(_ATTEMPTS):
-            files, batches = self.manifest.possible(pipeline=pipeline, first_us=first_us)
+            files, batches = self.manifest.possible(pipeline=pipeline, first_us=first_us, last_us=last_us)
             headers = _headers(batches)
             wanted = {text for text in {file.header for file in files} if of(unpacked_header(text))}
             files = [file for file in files if file.header in wanted]
@@ -182,10 +208,8 @@ class EventStore:
                 return answer, problems
         raise StorageError("files of events change too fast; try again")
 
-    def erase(self, who: Erasure, forget: Callable[[Sequence[bytes]], object] = lambda _: None) -> Erased:
-        """Erases. `forget`: gets the ids of events before they go, and removes what is kept elsewhere of them.
-
-        Raises MaskedError, then nothing was erased. After a StorageError some files may be done; the same call does the rest."""
+    def erase(self, who: Erasure, forget: Forget) -> Erased:
+        """Raises MaskedError: nothing was erased. After a StorageError some files may be done; the same call does the rest."""
         self.close_due(everything=True)
         erased = Erased()
         files, _ = self.manifest.possible(tenant=who.tenant)
@@ -195,8 +219,7 @@ class EventStore:
                 gone = self._done("concerned", who, file)
                 if not gone:
                     continue
-                forget(gone)
-                self._replace(who, file)
+                self._replace(who, file, partial(forget, who=who, gone=gone))
             except FileDamagedError as error:
                 if not self._changed([Problem(error.path, error.why)]):
                     erased.unreadable.append(file.path)
@@ -205,6 +228,7 @@ class EventStore:
                 raise StorageError("files of events were written meanwhile; ask again") from None
             erased.events += len(gone)
             erased.files += 1
+        self.manifest.also(partial(forget, who=who, gone=()))
         self._remove_doomed()
         return erased
 
@@ -232,6 +256,12 @@ class EventStore:
             raise why
         return Taken(dropped=sum(map(len, groups)), fresh=list(groups), problem=str(why))
 
+    def _close_kind(self, found: Waiting) -> None:
+        left = found.bytes
+        while left > 0 and (closed := self._close(found.kind)):
+            left -= closed
+            self._waiting_bytes -= closed
+
     def _close(self, kind: str) -> int:
         """Puts the oldest events of a kind into a file; returns their size, 0: another process did."""
         now = self._wall()
@@ -248,12 +278,12 @@ class EventStore:
         self._metrics.closed.inc()
         return sum(len(batch.content) for batch in batches)
 
-    def _replace(self, who: Erasure, file: EventFile) -> None:
+    def _replace(self, who: Erasure, file: EventFile, also: Also) -> None:
         """Raises FileDamagedError, ChangedError."""
         now = self._wall()
         path = self._begin(now)
         new = self._done("rewrite", who, file, path)
-        self.manifest.replace(file.path, new, now)
+        self.manifest.replace(file.path, new, now, also)
 
     def _begin(self, now: float) -> str:
         moment = datetime.fromtimestamp(now, UTC)
@@ -317,6 +347,10 @@ def _headers(batches: Sequence[Batch]) -> dict[str, GroupHeader]:
     """By kind."""
     firsts = {batch.kind: batch for batch in batches}
     return {kind: header_of(unpacked(batch.content).schema) for kind, batch in firsts.items()}
+
+
+def _is_of(query: Query, header: GroupHeader) -> bool:
+    return query.arm in ("", header.arm) and query.release in (0, header.release)
 
 
 def _numbers(group: EventGroup) -> Ranges:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import pyarrow as pa
 
@@ -33,6 +34,9 @@ class Query:
     limit: int = 20
     before: Position | None = None
     trace_id: str = ""
+    arm: str = ""
+    release: int = 0
+    failed: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +57,14 @@ class Erasure:
     subjects: tuple[Subject, ...] = ()
     request_ids: tuple[str, ...] = ()
     whole_tenant: bool = False
+
+
+class ErasedEvent(NamedTuple):
+    """What is known elsewhere of an event that goes. `row`: of its request."""
+
+    event_id: bytes
+    request_id: str
+    row: int
 
 
 @dataclass(frozen=True, slots=True)

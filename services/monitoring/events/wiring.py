@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 
 from headrace.api.monitoring.v1 import events_pb2
@@ -13,7 +13,7 @@ from headrace.hop.definition import Runtime, Service
 from headrace.hop.process.background import running
 from services.monitoring.events.files.location import location_of
 from services.monitoring.events.files.worker import FileWorker
-from services.monitoring.events.manifest.manifest import Facts, Manifest
+from services.monitoring.events.manifest.manifest import Facts, Forget, Manifest
 from services.monitoring.events.metrics import EventMetrics
 from services.monitoring.events.ports import EventObserver, GroupObserver
 from services.monitoring.events.reception import Reception
@@ -32,11 +32,11 @@ async def events(
     facts: Facts | None,
     observers: Sequence[EventObserver | GroupObserver],
     runtime: Runtime,
-    forget: Callable[[Sequence[bytes]], object] = lambda _: None,
+    forget: Forget = lambda *_, **__: None,
     audit: Records | None = None,
 ) -> AsyncIterator[tuple[Service, Reception]]:
-    """The service, and what has the events; `observers` see each event, `forget` gets the ids of those that are erased.
-    `audit`: is told of files. Raises ConfigError for an unusable salt."""
+    """The service, and what has the events; `observers` see each event. `audit`: is told of files. Raises ConfigError for an
+    unusable salt."""
     log, metrics = runtime.telemetry.log, runtime.telemetry.once(EventMetrics)
     mask = Mask(read_salt(settings.salt))
     store = None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
@@ -20,11 +20,11 @@ from services.monitoring.explanations.records import (
 )
 from services.monitoring.explanations.settings import ExplanationStorage
 from services.monitoring.explanations.store import ExplanationStore
+from services.monitoring.explanations.unexplained import Demand, MissingExplanations, Unexplained
 from services.monitoring.outcomes.records import WRONG, StorageError
 from services.monitoring.outcomes.store import OutcomeStore
-from services.monitoring.ports import Log
 
-_DAY_S, _SWEEP_S = 86_400.0, 60.0
+_DAY_S = 86_400.0
 # More pipelines than anybody has; labels of metrics are bounded by it.
 _MOST_PIPELINES = 200
 
@@ -40,7 +40,6 @@ class Explanations:
         outcomes: OutcomeStore,
         metrics: ExplanationMetrics,
         wall: Callable[[], float],
-        log: Log,
     ) -> None:
         self._store = store
         self._reception = reception
@@ -48,25 +47,27 @@ class Explanations:
         self._outcomes = outcomes
         self._metrics = metrics
         self._wall = wall
-        self._log = log
+        self._missing = MissingExplanations(store, wall)
+        self._lock = asyncio.Lock()
+        # What routers have demanded, by pipeline and revision; and the pipelines that have metrics.
+        self._demands: dict[tuple[str, str], Demand] = {}
         self._pipelines: set[str] = set()
 
-    async def record(
-        self, explanations: Sequence[Explanation], demanded: Mapping[str, int], counts_id: bytes
-    ) -> tuple[int, bool]:
-        """Stores explanations, and counts predictions that must be explained, those of one id once (an empty id: each time).
-        Returns how many explanations are stored now, and whether it counted. Raises StorageError: nothing was done."""
-        new, counted = await self._facts.run(self._store.add, explanations, demanded, counts_id, self._wall())
-        if not counted:
-            demanded = {}
-        for pipeline in {*new, *demanded}:
-            if pipeline not in self._pipelines and len(self._pipelines) >= _MOST_PIPELINES:
-                continue
-            self._pipelines.add(pipeline)
-            self._metrics.demanded.labels(pipeline).inc(demanded.get(pipeline, 0))
-            self._metrics.stored.labels(pipeline).inc(new.get(pipeline, 0))
-        await self._measure()
-        return sum(new.values()), counted
+    async def record(self, explanations: Sequence[Explanation], report_id: bytes) -> tuple[int, bool]:
+        """Stores explanations. Returns how many are new, and whether the report of this id came for the first time (an empty id:
+        always). Raises StorageError: nothing was done."""
+        new, first = await self._facts.run(self._store.add, explanations, report_id, self._wall())
+        for pipeline, count in new.items():
+            if self._labelled(pipeline):
+                self._metrics.stored.labels(pipeline).inc(count)
+        return sum(new.values()), first
+
+    async def next(self, demands: Sequence[Demand]) -> list[Unexplained]:
+        """Stored predictions that are to be explained. Raises StorageError."""
+        for demand in demands[:_MOST_PIPELINES]:
+            self._demands[demand.pipeline, demand.revision] = demand
+        async with self._lock:
+            return await self._reception.over(lambda store: self._missing.next(store, demands)) or []
 
     async def of(self, prediction_id: bytes) -> ShownExplanation | None:
         """The explanation of a prediction with the values of its columns; None: there is none, or its event is gone. Raises
@@ -93,8 +94,10 @@ class Explanations:
         return ShownExplanation(explanation, columns, stored)
 
     async def coverage(self) -> list[Coverage]:
-        """Of each pipeline that demands explanations. Raises StorageError."""
-        return await self._facts.run(self._store.coverage)
+        """Of each pipeline that demands explanations and has predictions. Raises StorageError."""
+        demands = list(self._demands.values())
+        async with self._lock:
+            return await self._reception.over(lambda store: self._missing.coverage(store, demands)) or []
 
     async def slices(
         self, wanted: from_events.Wanted, least: int
@@ -114,21 +117,16 @@ class Explanations:
         wrong = bias.wrong_of(predictions, outcomes, WRONG)
         return bias.slices(predictions, wrong, contributions, least), predictions, output
 
-    async def sweep_every(self, settings: ExplanationStorage) -> None:
-        """Removes what is too old or too much, until cancelled."""
-        while True:
-            await asyncio.sleep(_SWEEP_S)
-            oldest = self._wall() - settings.days * _DAY_S
-            try:
-                self._metrics.swept.inc(await self._facts.run(self._store.sweep, oldest, settings.max_rows))
-                await self._measure()
-            except StorageError:
-                continue  # said by the database
-            except Exception as error:  # noqa: BLE001 - the loop must go on
-                self._log.error("old explanations not removed", error=f"{type(error).__name__}: {error}")
-
-    async def _measure(self) -> None:
+    async def sweep(self, settings: ExplanationStorage) -> None:
+        """Removes what is too old or too much, and measures the coverage. Raises StorageError."""
+        oldest = self._wall() - settings.days * _DAY_S
+        self._metrics.swept.inc(await self._facts.run(self._store.sweep, oldest, settings.max_rows))
         for found in await self.coverage():
-            if found.pipeline in self._pipelines or len(self._pipelines) < _MOST_PIPELINES:
-                self._pipelines.add(found.pipeline)
+            if self._labelled(found.pipeline):
                 self._metrics.coverage.labels(found.pipeline).set(found.share)
+
+    def _labelled(self, pipeline: str) -> bool:
+        """Whether it may have metrics."""
+        if len(self._pipelines) < _MOST_PIPELINES:
+            self._pipelines.add(pipeline)
+        return pipeline in self._pipelines

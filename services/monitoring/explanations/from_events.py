@@ -60,7 +60,7 @@ def predictions(store: EventStore, wanted: Wanted) -> tuple[Predictions, str]:
     if not output:
         raise NoGroupsError("output")
     names = [*_IDS, wanted.column, *(n for n in outputs if n != wanted.column)]
-    chosen = ", ".join(_quoted(name) for name in names)
+    chosen = ", ".join(quoted(name) for name in names)
     newest = f'FROM events SELECT {chosen} WHERE {_ANSWERED} ORDER BY "{TIME_US}" DESC LIMIT {MOST_PREDICTIONS + 1}'
     table, _ = store.ask(newest, [wanted.first_us], wanted.pipeline, wanted.first_us)
     found = table.slice(0, MOST_PREDICTIONS)
@@ -97,7 +97,8 @@ def _averages(kind: str) -> bool:
     return kind in (*_FLOATS, "BOOLEAN") or kind.endswith("INT") or kind in ("INTEGER", "UINTEGER")
 
 
-def _quoted(name: str) -> str:
+def quoted(name: str) -> str:
+    """The name of a column in SQL."""
     return '"' + name.replace('"', '""') + '"'
 
 

@@ -9,12 +9,6 @@ class ExplanationMetrics:
     """Counts what is stored, and its share of what must be."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
-        self.demanded = Counter(
-            "headrace_monitoring_demanded_explanations",
-            "Predictions whose documents demand an explanation.",
-            ["pipeline"],
-            registry=registry,
-        )
         self.stored = Counter(
             "headrace_monitoring_explanations",
             "Explanations that were stored.",
@@ -23,7 +17,7 @@ class ExplanationMetrics:
         )
         self.coverage = Gauge(
             "headrace_monitoring_explanation_coverage",
-            "Explained predictions ÷ predictions that must be explained, over the days that are kept.",
+            "Explained predictions ÷ those of the last day that must be explained, older than a minute.",
             ["pipeline"],
             registry=registry,
         )

@@ -7,15 +7,18 @@ import json
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from headrace.api.monitoring.v1 import explanations_pb2 as pb
+from headrace.columns import encode_into
 from headrace.hop.call import Call
 from services.monitoring import errors
 from services.monitoring.explanations import bias
 from services.monitoring.explanations.explanations import Explanations
 from services.monitoring.explanations.from_events import NoGroupsError, Wanted
 from services.monitoring.explanations.records import ShownExplanation
+from services.monitoring.explanations.unexplained import Demand
 from services.monitoring.outcomes.records import StorageError
 
 _ID_BYTES = 16
+_MOST_DEMANDS = 100
 
 
 class ExplanationsServicer:
@@ -93,6 +96,29 @@ class ExplanationsServicer:
                 explained_count=each.explained,
             )
         return reply
+
+    async def NextPredictions(
+        self, request: pb.NextPredictionsRequest, call: Call
+    ) -> pb.NextPredictionsResponse:
+        errors.check_trusted(call)
+        demands = [_demand(message) for message in request.demands[:_MOST_DEMANDS]]
+        try:
+            found = await self._explanations.next(demands)
+        except (StorageError, OSError) as error:
+            raise errors.explanations_unavailable(str(error)) from None
+        reply = pb.NextPredictionsResponse()
+        for each in found:
+            added = reply.predictions.add(
+                pipeline=each.demand.pipeline, revision=each.demand.revision, prediction_ids=each.ids
+            )
+            encode_into(added.batch, each.batch, 0.0)
+        return reply
+
+
+def _demand(message: pb.ExplanationDemand) -> Demand:
+    if not message.pipeline or not message.columns or not 0 < message.coverage <= 1:
+        raise errors.unreadable("a demand has a pipeline, columns and a coverage above 0, at most 1")
+    return Demand(message.pipeline, message.revision, message.coverage, tuple(message.columns))
 
 
 def _written(found: ShownExplanation) -> pb.Explanation:

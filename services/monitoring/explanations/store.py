@@ -1,20 +1,19 @@
-"""Explanations in the database. Several threads may use it: erasure of events comes from theirs."""
+"""Explanations in the database. Several threads may use it."""
 
 from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import sqlalchemy as sa
 
-from services.monitoring.database.columns import add_sums, insert, remove_oldest, table, take_turn
+from services.monitoring.database.columns import insert, remove_oldest, table, take_turn
 from services.monitoring.database.facts import Facts
-from services.monitoring.explanations.records import Coverage, Explanation
+from services.monitoring.explanations.records import Explanation
 
-_DAY_S = 86_400
 EXPLANATIONS = table(
     "explanations",
     numbers="exact",
@@ -24,8 +23,7 @@ EXPLANATIONS = table(
 )
 # Ids of events that were erased, so that an explanation that comes later is not stored.
 FORGOTTEN = table("forgotten", reals="time", blobs="id")
-COVERAGE = table("coverage", numbers="day predictions explained", texts="pipeline")
-# Names of the counts that are in `coverage`, so that those that come again are not counted twice.
+# Names of reports whose works were counted, so that those that come again are not counted twice.
 COUNTED = table("counted", reals="time", blobs="id")
 _IDS = 500
 _E = EXPLANATIONS.c
@@ -39,11 +37,11 @@ class ExplanationStore:
         self._facts = facts
 
     def add(
-        self, explanations: Sequence[Explanation], demanded: Mapping[str, int], counts_id: bytes, now: float
+        self, explanations: Sequence[Explanation], report_id: bytes, now: float
     ) -> tuple[dict[str, int], bool]:
-        """Stores explanations, and counts predictions that must be explained, unless counts of this id are counted already
-        (an empty id: each time). Returns how many explanations are new, by pipeline, and whether it counted."""
-        return self._facts.write(lambda connection: _add(connection, explanations, demanded, counts_id, now))
+        """Stores explanations. Returns how many are new, by pipeline, and whether the report of this id came for the first time
+        (an empty id: always)."""
+        return self._facts.write(lambda connection: _add(connection, explanations, report_id, now))
 
     def find(self, prediction_id: bytes) -> tuple[Explanation, float] | None:
         """The explanation of a prediction and when it was stored; None: there is none."""
@@ -64,61 +62,54 @@ class ExplanationStore:
                 added[identity] = float(np.frombuffer(packed, "<f8")[names.index(column)])
         return added
 
-    def coverage(self) -> list[Coverage]:
-        """Of each pipeline, by name, over the days that are kept."""
-        c = COVERAGE.c
-        sums = sa.func.sum(c.predictions), sa.func.sum(c.explained)
-        found = sa.select(c.pipeline, *sums).group_by(c.pipeline).order_by(c.pipeline)
-        rows = self._facts.query(lambda connection: connection.execute(found).all())
-        return [Coverage(pipeline, int(demanded), int(explained)) for pipeline, demanded, explained in rows]
+    def ids(self, since: float, until: float) -> list[bytes]:
+        """Of the explained predictions that were made in this time."""
+        found = sa.select(_E.id).where(_made_in(since, until))
+        return list(self._facts.query(lambda connection: connection.scalars(found).all()))
 
-    def forget(self, prediction_ids: Sequence[bytes], now: float) -> int:
-        """Removes explanations of events that are erased, and takes none of them any more; returns how many there were."""
-
-        def forget(connection: sa.Connection) -> int:
-            take_turn(connection, "explanations")
-            gone = 0
-            for start in range(0, len(prediction_ids), _IDS):
-                part = list(prediction_ids[start : start + _IDS])
-                forgotten = [{"id": identity, "time": now} for identity in part]
-                connection.execute(insert(connection, FORGOTTEN).on_conflict_do_nothing(), forgotten)
-                gone += connection.execute(sa.delete(EXPLANATIONS).where(_E.id.in_(part))).rowcount
-            return gone
-
-        return self._facts.write(forget)
+    def count(self, pipeline: str, revision: str, since: float, until: float) -> int:
+        """Of the explained predictions of a revision that were made in this time."""
+        found = sa.select(sa.func.count()).where(_E.pipeline == pipeline, _E.revision == revision)
+        found = found.where(_made_in(since, until))
+        return self._facts.query(lambda connection: connection.execute(found).scalar_one())
 
     def sweep(self, oldest: float, max_rows: int) -> int:
         """Removes what is older, and the oldest beyond `max_rows`; returns how many explanations went."""
         for of in (FORGOTTEN, COUNTED):
             remove_oldest(self._facts, of, "time", "time", oldest, max_rows)
-        day = sa.delete(COVERAGE).where(COVERAGE.c.day < int(oldest // _DAY_S))
-        self._facts.write(lambda connection: connection.execute(day))
         return remove_oldest(self._facts, EXPLANATIONS, "stored", "stored", oldest, max_rows)
 
 
+def forget(connection: sa.Connection, prediction_ids: Sequence[bytes], now: float) -> None:
+    """Removes explanations of events that are erased, and takes none of them any more."""
+    take_turn(connection, "explanations")
+    for start in range(0, len(prediction_ids), _IDS):
+        part = list(prediction_ids[start : start + _IDS])
+        forgotten = [{"id": identity, "time": now} for identity in part]
+        connection.execute(insert(connection, FORGOTTEN).on_conflict_do_nothing(), forgotten)
+        connection.execute(sa.delete(EXPLANATIONS).where(_E.id.in_(part)))
+
+
 def _add(
-    connection: sa.Connection,
-    explanations: Sequence[Explanation],
-    demanded: Mapping[str, int],
-    counts_id: bytes,
-    now: float,
+    connection: sa.Connection, explanations: Sequence[Explanation], report_id: bytes, now: float
 ) -> tuple[dict[str, int], bool]:
     # What is being forgotten meanwhile must not come back.
     take_turn(connection, "explanations")
     named = insert(connection, COUNTED).on_conflict_do_nothing().returning(COUNTED.c.id)
-    counts = not counts_id or bool(connection.execute(named, {"id": counts_id, "time": now}).all())
+    first = not report_id or bool(connection.execute(named, {"id": report_id, "time": now}).all())
     ids = sa.select(FORGOTTEN.c.id).where(FORGOTTEN.c.id.in_([one.prediction_id for one in explanations]))
     forgotten = set(connection.scalars(ids))
     rows = [_row(one, now) for one in explanations if one.prediction_id not in forgotten]
     added = insert(connection, EXPLANATIONS).on_conflict_do_nothing().returning(_E.pipeline)
     new = Counter({one.pipeline: 0 for one in explanations})
     new.update(connection.scalars(added, rows) if rows else ())
-    sums = {
-        (pipeline, int(now // _DAY_S)): (demanded.get(pipeline, 0) if counts else 0, new[pipeline])
-        for pipeline in {*new, *demanded}
-    }
-    add_sums(connection, COVERAGE, ("pipeline", "day"), ("predictions", "explained"), sums)
-    return dict(new), counts
+    return dict(new), first
+
+
+def _made_in(since: float, until: float) -> sa.ColumnElement[bool]:
+    """Ids begin with the time of the prediction in milliseconds."""
+    first, last = (int(at * 1000).to_bytes(6, "big") for at in (since, until + 0.001))
+    return sa.and_(_E.id >= first, _E.id < last)
 
 
 def _row(one: Explanation, now: float) -> dict[str, Any]:

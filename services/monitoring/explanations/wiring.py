@@ -10,6 +10,7 @@ from headrace.api.monitoring.v1 import explanations_pb2
 from headrace.hop.definition import Runtime, Service
 from headrace.hop.process.background import running
 from services.monitoring.database.facts import Facts
+from services.monitoring.database.periodic import sweeps
 from services.monitoring.events.reception import Reception
 from services.monitoring.explanations.explanations import Explanations
 from services.monitoring.explanations.metrics import ExplanationMetrics
@@ -32,7 +33,8 @@ async def explanations(
 ) -> AsyncIterator[tuple[Service, Explanations]]:
     """The service, and what the console shows."""
     log, metrics = runtime.telemetry.log, runtime.telemetry.once(ExplanationMetrics)
-    made = Explanations(store, reception, facts, outcomes, metrics, _WALL, log)
+    made = Explanations(store, reception, facts, outcomes, metrics, _WALL)
+    name = "removal of old explanations"
     descriptor = explanations_pb2.DESCRIPTOR.services_by_name["ExplanationsService"]
-    async with running(made.sweep_every(settings), "removal of old explanations", log):
+    async with running(sweeps(lambda: made.sweep(settings), name, log), name, log):
         yield Service(descriptor, ExplanationsServicer(made)), made

@@ -28,7 +28,7 @@ _QUANTILE = 0.95
 
 @dataclass(frozen=True, eq=False)
 class Plan:
-    """Made of the live arm's first answers, before any is compared.
+    """Made of the first answers of both arms, before any is compared: whatever it is, what follows is judged by it alone.
 
     `elements`: names of the values that are compared, and where each lies (column, place); `bins`: the edges of each, or the code
     of each text. `parts`: names of all rows, of segments and of tenants; `codes`: column → value → number of its part.
@@ -89,7 +89,7 @@ def plan_of(
     declared: Mapping[str, Sequence[Any]],
     unseen: Sequence[str],
 ) -> Plan:
-    """`sample`: values of the live arm by element; `times`: of its batches; `declared`: input column → the values that are
+    """`sample`: values by element; `times`: of its batches; `declared`: input column → the values that are
     segments, at most SEGMENTS of all columns together."""
     codes: dict[str, dict[Any, int]] = {}
     names = ["all"]

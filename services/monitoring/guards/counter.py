@@ -27,8 +27,10 @@ from services.monitoring.guards.answers import (
     segments,
 )
 
-# Units of the live arm that the plan is made of; nothing is compared before.
+# Units of both arms that the plan is made of; nothing is compared before.
 LEARNED = 500
+# Of the live arm alone: batches that say what is slow or dear.
+_BATCHES = 10
 # A pipeline that nobody judges any more is not counted.
 _SILENT_S = 15.0
 _SLOTS = 1 << 20
@@ -120,9 +122,9 @@ class _Counted:
             )
         units = rows[self._first(slots[rows])] if slots is not None else rows[_first_of_runs(begin[rows])]
         batches = rows[_first_of_runs(columns[TIME_US].array[rows])]
-        if self._plan is None and header.arm == LIVE:
+        if self._plan is None:
             self._learn(group, units, batches)
-        elif self._plan is not None:
+        else:
             answers.plan = self._plan
             self._compare(self._plan, answers, group, rows, units, batches)
 
@@ -180,11 +182,11 @@ class _Counted:
                 else:
                     found = column.take(units[column.is_valid()[units]]).ragged.to_list()
                 self._sample.setdefault((name, place), []).extend(found)
-        for name, times in self._times.items():
+        for name, times in self._times.items() if header.arm == LIVE else ():
             times.extend(columns[name].array[batches].tolist())
         self._tenants.update(group.batch.rows.tenants)
         self._learned += len(units)
-        if self._learned >= LEARNED:
+        if self._learned >= LEARNED and len(self._times[BUSY_US]) >= _BATCHES:
             sample = {at: values for at, values in self._sample.items() if values}
             times_us = {name: np.array(times) for name, times in self._times.items()}
             unseen = [*header.omitted, *header.masked]

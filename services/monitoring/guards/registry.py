@@ -32,7 +32,7 @@ def guards_of(
             guard.margins(name),
             rollout.alpha * alpha,
             rollout.fine_alpha,
-            len(rollout.ladder),
+            1 if rollout.is_holdback else len(rollout.ladder),
             rollout.deadline_s,
             rollout.arm,
             rollout.since,

@@ -122,12 +122,12 @@ class FactsServicer:
 
     async def _explain(self, epoch: int, message: explanations_pb2.ExplanationReport) -> pb.PartReceipt:
         try:
-            explanations, works, demanded = _read_explanations(message)
+            explanations, works = _read_explanations(message)
         except _UnreadableError as error:
             return _lost(len(message.explanations), str(error))
-        counts = b"".join(n.to_bytes(8, "big") for n in (epoch, message.number)) if message.number else b""
-        stored, counted = await self._explanations.record(explanations, demanded, counts)
-        if counted:
+        report = b"".join(n.to_bytes(8, "big") for n in (epoch, message.number)) if message.number else b""
+        stored, first = await self._explanations.record(explanations, report)
+        if first:
             self._cost.take(works)
         return pb.PartReceipt(stored_count=stored)
 
@@ -146,18 +146,15 @@ class _UnreadableError(ValueError):
 
 def _read_explanations(
     message: explanations_pb2.ExplanationReport,
-) -> tuple[list[Explanation], list[ExplanationWork], dict[str, int]]:
-    """Explanations, what they took, and how many predictions of each pipeline must be explained. Raises _UnreadableError."""
+) -> tuple[list[Explanation], list[ExplanationWork]]:
+    """Explanations, and what they took. Raises _UnreadableError."""
     if len(message.explanations) > _MOST:
         raise _UnreadableError(f"explanations: at most {_MOST} in one message")
     if len(message.works) > _MOST_WORKS:
         raise _UnreadableError(f"works: at most {_MOST_WORKS} in one message")
     found = [_explanation(f"explanations[{i}]", e) for i, e in enumerate(message.explanations)]
     works = [_work(f"works[{i}]", w) for i, w in enumerate(message.works)]
-    demanded: dict[str, int] = {}
-    for each in message.demanded:
-        demanded[each.pipeline] = demanded.get(each.pipeline, 0) + each.prediction_count
-    return found, works, demanded
+    return found, works
 
 
 def _work(place: str, message: explanations_pb2.ExplanationWork) -> ExplanationWork:

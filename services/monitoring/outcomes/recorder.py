@@ -2,31 +2,28 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable, Sequence
 
 from services.monitoring.database.facts import Facts
 from services.monitoring.metrics import Metrics
-from services.monitoring.outcomes.records import Outcome, StorageError
+from services.monitoring.outcomes.records import Outcome, Recorded, StorageError
 from services.monitoring.outcomes.store import OutcomeStore
-from services.monitoring.ports import Log
 
-_DAY_S, _SWEEP_S = 86_400.0, 60.0
+_DAY_S = 86_400.0
 
 
 class Recorder:
     """`wall`: seconds since 1970."""
 
     def __init__(
-        self, facts: Facts, store: OutcomeStore, metrics: Metrics, log: Log, wall: Callable[[], float]
+        self, facts: Facts, store: OutcomeStore, metrics: Metrics, wall: Callable[[], float]
     ) -> None:
         self._facts = facts
         self._store = store
         self._metrics = metrics
-        self._log = log
         self._wall = wall
 
-    async def record(self, tenant: str, outcomes: Sequence[Outcome]) -> None:
+    async def record(self, tenant: str, outcomes: Sequence[Outcome]) -> Recorded:
         """Stores all of them. Raises StorageError, OutcomeError: none was."""
         try:
             recorded = await self._facts.run(self._store.record, tenant, outcomes, self._wall())
@@ -34,20 +31,10 @@ class Recorder:
             self._metrics.refused.inc(len(outcomes))
             raise
         self._metrics.outcomes.inc(recorded.new)
-        self._metrics.unmatched.inc(recorded.unmatched)
+        self._metrics.unmatched.inc(recorded.unknown)
         self._metrics.repeated.inc(recorded.repeated)
         self._metrics.contradictions.inc(recorded.contradictory)
-
-    async def sweep_always(self, days: float, max_rows: int) -> None:
-        """Removes what is too old or too much, until cancelled."""
-        while True:
-            await asyncio.sleep(_SWEEP_S)
-            try:
-                await self.sweep(days, max_rows)
-            except StorageError:
-                continue  # said by the database
-            except Exception as error:  # noqa: BLE001 - the loop must go on
-                self._log.error("old outcomes not removed", error=f"{type(error).__name__}: {error}")
+        return recorded
 
     async def sweep(self, days: float, max_rows: int) -> None:
         """Removes what is too old or too much. Raises StorageError."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import NamedTuple
 
 # An outcome of this name says by itself whether the prediction was wrong.
 WRONG = "wrong"
@@ -25,12 +24,12 @@ class Outcome:
 
 @dataclass(frozen=True, slots=True)
 class Recorded:
-    """What became of outcomes. `new`: those that were not there yet; `unmatched`: those of them whose prediction is not known;
+    """What became of outcomes. `new`: those that were not there yet; `unknown`: of all, those whose prediction has no record;
     `repeated`: those that were there with the same value; `contradictory`: with another value, which is kept apart and not
     taken."""
 
     new: int
-    unmatched: int
+    unknown: int
     repeated: int = 0
     contradictory: int = 0
 
@@ -41,16 +40,6 @@ class Judged:
 
     rows: int
     wrong: int
-
-
-class Judgement(NamedTuple):
-    """One judged prediction of a row with a sticky value. `id`: rises with each; `key`: the value's hash."""
-
-    id: int
-    release: int
-    arm: str
-    key: int
-    wrong: bool
 
 
 class OutcomeError(Exception):

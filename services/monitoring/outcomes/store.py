@@ -12,7 +12,7 @@ from services.monitoring.accuracy.delays import bucket
 from services.monitoring.accuracy.records import Chosen
 from services.monitoring.database.columns import add_sums, insert, newest, remove_oldest, take_turn
 from services.monitoring.database.facts import Facts
-from services.monitoring.outcomes.records import WRONG, Judged, Judgement, Outcome, OutcomeError, Recorded
+from services.monitoring.outcomes.records import WRONG, Judged, Outcome, OutcomeError, Recorded
 from services.monitoring.outcomes.tables import (
     CONTRADICTIONS,
     JUDGEMENTS,
@@ -52,6 +52,17 @@ class OutcomeStore:
         found = found.where(_M.pipeline == pipeline, _M.release >= since, _M.chosen != Chosen.BY_RULE)
         return {(release, arm): Judged(count, wrong) for release, arm, count, wrong in self._rows(found)}
 
+    def judged_keys(self, pipeline: str, since: int) -> dict[tuple[int, str], Judged]:
+        """As `judged`, of rows whose sticky value had not been wrong before in any arm. So a customer whom no model understands
+        counts once, and not again when a growing weight moves it to the canary; as `errors` are counted."""
+        c = JUDGEMENTS.c
+        found = sa.select(c.release, c.arm, sa.func.count(), sa.cast(sa.func.sum(c.wrong), c.wrong.type))
+        found = found.where(c.pipeline == pipeline, c.release >= since, c.wrong_before < since)
+        return {
+            (release, arm): Judged(count, wrong)
+            for release, arm, count, wrong in self._rows(found.group_by(c.release, c.arm))
+        }
+
     def by_version(self) -> dict[tuple[str, str, str], Judged]:
         """(pipeline, arm, version) → predictions that were judged, over all releases in which it ran there: of the newest 256,
         the newest last. Never falls."""
@@ -61,16 +72,6 @@ class OutcomeStore:
             (pipeline, arm, version): Judged(count, wrong)
             for pipeline, arm, version, count, wrong in reversed(rows)
         }
-
-    def judgements(self, pipeline: str, since: int, after: int, most: int) -> list[Judgement]:
-        """Judged predictions of rows with a sticky value, of the releases from number `since` on, in the order in which they were
-        judged: those after the id `after`, at most `most`."""
-        c = JUDGEMENTS.c
-        found = sa.select(c.id, c.release, c.arm, c.key, c.wrong).order_by(c.id).limit(most)
-        found = found.where(c.pipeline == pipeline, c.id > after, c.release >= since)
-        return [
-            Judgement(i, release, arm, key, bool(wrong)) for i, release, arm, key, wrong in self._rows(found)
-        ]
 
     def drawn(self, pipeline: str, since: int = 0) -> list[tuple[object, str]]:
         """(unit, arm) of each row that is kept and that chance sent to its arm; the unit is the sticky value's hash, else the
@@ -121,7 +122,12 @@ class OutcomeStore:
 
 def _record(connection: sa.Connection, tenant: str, outcomes: Sequence[Outcome], now: float) -> Recorded:
     take_turn(connection, "outcomes")
-    _check(connection, tenant, outcomes)
+    requests = sorted({o.request_id for o in outcomes})
+    found = sa.select(_P.request_id, _P.row, _P.labels).where(
+        _P.tenant == tenant, _P.request_id.in_(requests)
+    )
+    known = {(request, row): labels for request, row, labels in connection.execute(found)}
+    _check(known, outcomes)
     last = newest(connection, OUTCOMES)
     first: dict[_Place, Outcome] = {}
     for o in outcomes:
@@ -129,32 +135,24 @@ def _record(connection: sa.Connection, tenant: str, outcomes: Sequence[Outcome],
     added = insert(connection, OUTCOMES).on_conflict_do_nothing().returning(_O.request_id, _O.row, _O.name)
     rows = [_row(tenant, o, now) | {"label": int(o.label), "time": o.time} for o in first.values()]
     new = {tuple(place) for place in connection.execute(added, rows)} if rows else set()
-    values = _values(connection, tenant, sorted({o.request_id for o in outcomes}))
+    values = _values(connection, tenant, requests)
     old = [o for o in outcomes if first[_place(o)] is not o or _place(o) not in new]
     differ = [_row(tenant, o, now) for o in old if values[_place(o)] != o.value]
     if differ:
-        known = newest(connection, CONTRADICTIONS)
+        before = newest(connection, CONTRADICTIONS)
         connection.execute(sa.insert(CONTRADICTIONS), differ)
-        contradict(connection, CONTRADICTIONS.c.id > known)
-    matched = connection.scalar(
-        sa.select(sa.func.count()).where(_O.id > last, sa.exists().where(_same_row(OUTCOMES)))
-    )
+        contradict(connection, CONTRADICTIONS.c.id > before)
     judge(connection, _O.id > last, now)
-    return Recorded(len(new), len(new) - (matched or 0), len(old) - len(differ), len(differ))
+    unknown = sum((o.request_id, o.row) not in known for o in outcomes)
+    return Recorded(len(new), unknown, len(old) - len(differ), len(differ))
 
 
-def _check(connection: sa.Connection, tenant: str, outcomes: Sequence[Outcome]) -> None:
-    """Raises OutcomeError: of an output that is a truth value or a whole number, it is neither."""
-    odd = {_place(o): number for number, o in enumerate(outcomes) if not o.value.is_integer()}
-    if not odd:
-        return
-    found = sa.select(_P.request_id, _P.row, _P.labels)
-    found = found.where(_P.tenant == tenant, _P.request_id.in_({request for request, _, _ in odd}))
-    for request, row, labels in connection.execute(found):
-        for name in json.loads(labels):
-            if (number := odd.get((request, row, name))) is not None:
-                said = f"outcomes[{number}].number: {name} is a truth value or a whole number"
-                raise OutcomeError(f"{said}, and {outcomes[number].value:g} is neither")
+def _check(known: Mapping[tuple[str, int], str], outcomes: Sequence[Outcome]) -> None:
+    """Raises OutcomeError: of an output that is a truth value or a whole number, it is neither. `known`: labels."""
+    for number, o in enumerate(outcomes):
+        if not o.value.is_integer() and o.name in json.loads(known.get((o.request_id, o.row), "{}")):
+            said = f"outcomes[{number}].number: {o.name} is a truth value or a whole number"
+            raise OutcomeError(f"{said}, and {o.value:g} is neither")
 
 
 def _place(o: Outcome) -> _Place:
@@ -223,7 +221,7 @@ def judge(connection: sa.Connection, which: sa.ColumnElement[bool], now: float) 
         late.setdefault((made_by, start, bucket(row["received"] - row["time"])), [0])[0] += 1
         if row["key"] is not None:
             arm = {name: row[name] for name in ("pipeline", "release", "arm", "key")}
-            judgements.append(arm | {"wrong": int(wrong), "received": now})
+            judgements.append(arm | {"wrong": int(wrong), "wrong_before": -1, "received": now})
     if not judged:
         return
     update = sa.update(PREDICTIONS).where(_P.id == sa.bindparam("of")).values(judged=sa.bindparam("wrong"))
@@ -234,7 +232,13 @@ def judge(connection: sa.Connection, which: sa.ColumnElement[bool], now: float) 
     add_sums(connection, WINDOWS, WINDOW, ("labelled", "wrong"), windows)
     add_sums(connection, LABEL_DELAYS, (*WINDOW, "bucket"), ("count",), late)
     if judgements:
+        last = newest(connection, JUDGEMENTS)
         connection.execute(sa.insert(JUDGEMENTS), judgements)
+        new, old = JUDGEMENTS.c, JUDGEMENTS.alias().c
+        before = sa.select(sa.func.max(old.release)).where(old.pipeline == new.pipeline, old.key == new.key)
+        before = before.where(old.wrong == 1, old.id < new.id)
+        noted = sa.func.coalesce(before.scalar_subquery(), -1)
+        connection.execute(sa.update(JUDGEMENTS).where(new.id > last).values(wrong_before=noted))
 
 
 def _says_wrong(labels: str, name: str, value: float) -> bool | None:

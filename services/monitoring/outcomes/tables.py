@@ -17,8 +17,11 @@ PREDICTIONS = table(
 OUTCOMES = table(
     "outcomes", numbers="id row label", texts="tenant request_id name", reals="value time received"
 )
-# Of judged predictions with a key, in the order in which they were judged.
-JUDGEMENTS = table("judgements", numbers="id release key wrong", texts="pipeline arm", reals="received")
+# Of judged predictions with a key, in the order in which they were judged. `wrong_before`: the newest release in which the key
+# was wrong before, whatever the arm; -1: none.
+JUDGEMENTS = table(
+    "judgements", numbers="id release key wrong wrong_before", texts="pipeline arm", reals="received"
+)
 # Outcomes that differ from the first of the same prediction and name.
 CONTRADICTIONS = table(
     "contradictions", numbers="id row", texts="tenant request_id name", reals="value received"

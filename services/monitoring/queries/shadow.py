@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
 from typing import Any, TypeAlias, cast
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-from numpy.typing import NDArray
 
 from headrace.columns import Batch, RowError, Rows
-from headrace.comparison import ComparisonReport
+from headrace.comparison import ComparisonReport, ShadowReport, quantiles
 from headrace.events import (
     BUSY_US,
     CACHED,
@@ -59,43 +57,22 @@ ORDER BY "$number", {_KEY} LIMIT {2 * MOST_PAIRS}
 """  # noqa: S608 - of names and numbers of this program
 
 
-@dataclass(frozen=True, slots=True)
-class ShadowReport:
-    """Of rows that `against` answered, and `arm` beside it. `began_us`: when the oldest was answered, since 1970. Of rows that
-    both ran: `live_us` and `shadow_us`, times, float64 (rows,); `live_busy_us` and `shadow_busy_us`, what services worked."""
+def shadow_reports(store: EventStore, pipeline: str, first_us: int) -> tuple[list[ShadowReport], set[str]]:
+    """Of rows since then, the newest release first; and the paths of files that could not be read.
 
-    release: int
-    arm: str
-    against: str
-    compared: ComparisonReport
-    began_us: int
-    live_us: NDArray[np.float64]
-    shadow_us: NDArray[np.float64]
-    live_busy_us: float
-    shadow_busy_us: float
-
-
-@dataclass(slots=True)
-class ShadowReports:
-    """The newest release first. `unreadable`: paths of files of events that could not be read."""
-
-    reports: list[ShadowReport] = field(default_factory=list)
-    unreadable: set[str] = field(default_factory=set)
-
-
-def shadow_reports(store: EventStore, pipeline: str, first_us: int) -> ShadowReports:
-    """Of rows since then. Blocks; raises StorageError."""
-    found = ShadowReports()
+    Blocks; raises StorageError.
+    """
+    reports, unreadable = list[ShadowReport](), set[str]()
     headers = store.headers(pipeline, first_us)
     groups = {(h.release, h.arm, h.shadow_of) for h in headers if h.shadow_of}
     for group in sorted(groups, reverse=True)[:MOST_REPORTS]:
         outputs = _outputs([h for h in headers if h.release == group[0]], *group[1:])
         table, problems = _pairs(store, pipeline, first_us, group, outputs)
-        found.unreadable.update(problem.path for problem in problems)
+        unreadable.update(problem.path for problem in problems)
         if table.num_rows:
             live, shadow = table.filter(pc.invert(table[_COPIED])), table.filter(table[_COPIED])
-            found.reports.append(_report(group, live, shadow, outputs))
-    return found
+            reports.append(_report(pipeline, group, live, shadow, outputs))
+    return reports, unreadable
 
 
 def _pairs(
@@ -113,14 +90,21 @@ def _outputs(headers: Sequence[GroupHeader], arm: str, against: str) -> list[str
     return [name for name in live if name in shadowed and name not in masked]
 
 
-def _report(group: Group, live: pa.Table, shadow: pa.Table, outputs: Sequence[str]) -> ShadowReport:
+def _report(
+    pipeline: str, group: Group, live: pa.Table, shadow: pa.Table, outputs: Sequence[str]
+) -> ShadowReport:
     compared = ComparisonReport()
     compared.add(_answers(live, outputs), _answers(shadow, outputs), outputs)
+    found = compared.message()
+    found.pipeline, (found.release, found.arm, found.against) = pipeline, group
+    found.begin_time.FromMicroseconds(int(_numbers(live, TIME_US).min()))
     # For a kept answer nothing was run, so its time is compared with nothing.
     ran = ~_numbers(live, CACHED).astype(bool)
-    times = [_numbers(rows, LATENCY_US)[ran].astype(np.float64) for rows in (live, shadow)]
-    busy = [float(_numbers(rows, BUSY_US)[ran].sum()) for rows in (live, shadow)]
-    return ShadowReport(*group, compared, int(_numbers(live, TIME_US).min()), *times, *busy)
+    found.live_seconds.CopyFrom(quantiles([_numbers(live, LATENCY_US)[ran] / 1e6]))
+    found.shadow_seconds.CopyFrom(quantiles([_numbers(shadow, LATENCY_US)[ran] / 1e6]))
+    found.live_busy_seconds = _numbers(live, BUSY_US)[ran].sum() / 1e6
+    found.shadow_busy_seconds = _numbers(shadow, BUSY_US)[ran].sum() / 1e6
+    return found
 
 
 def _answers(rows: pa.Table, outputs: Sequence[str]) -> Batch:

@@ -203,10 +203,6 @@ def is_regulated(served: Served, route: Route, batch: Batch) -> bool:
     return served.pipeline.regulated or route.plan.pipeline.regulated or REGULATED in batch.columns
 
 
-# Told of an answer that is noted, after it was computed, if its pipeline has a rule for explanations.
-Answered: TypeAlias = Callable[[Route, RouteResult, AnsweredBatch], None]
-
-
 class Notes:
     """Makes an `AnsweredBatch` of each batch, and numbers its rows. `wall`: seconds since 1970."""
 
@@ -279,19 +275,15 @@ class Ring(Lane[AnsweredBatch]):
         metrics: EventMetrics,
         clock: Callable[[], float],
         log: Any,
-        answered: Answered | None = None,
     ) -> None:
-        """`answered`: told of what was noted; quick, and never raises."""
         super().__init__(queue, message_rows, partial(metrics.dropped, "full"))
         self.notes = notes
-        self._answered = answered
         self._metrics = metrics
         self._clock = clock
         self._log = log
 
-    def begin(self, served: Served, route: Route, part: Part) -> Ended:
+    def begin(self, served: Served, route: Route, part: Part, began: float) -> Ended:
         """A live run begins; what is returned must be called when it ends. Neither raises."""
-        began = self._clock()
         # What is regulated is committed before it is answered.
         regulated = is_regulated(served, route, part.batch)
 
@@ -301,31 +293,26 @@ class Ring(Lane[AnsweredBatch]):
                 return
             try:
                 known = result if isinstance(result, RouteResult) else raised(route, part.batch, result)
-                noted = self.note(Standing.of(served), route, part, known, self._clock() - began)
-                explained = route.plan.pipeline.explanations is not None
-                if explained and noted is not None and known is result and self._answered is not None:
-                    self._answered(route, known, noted)
+                self.note(Standing.of(served), route, part, known, self._clock() - began)
             except Exception as error:  # noqa: BLE001 - nothing of the events may fail a live call
                 self._metrics.dropped("error", len(part.batch))
                 self._log.error("a batch was not noted", error=f"{type(error).__name__}: {error}")
 
         return ended
 
-    def note(
-        self, why: Standing, route: Route, part: Part, result: RouteResult, seconds: float
-    ) -> AnsweredBatch | None:
-        """Keeps an answer that took `seconds`, or drops and counts it; returns what it keeps."""
+    def note(self, why: Standing, route: Route, part: Part, result: RouteResult, seconds: float) -> None:
+        """Keeps an answer that took `seconds`, or drops and counts it."""
         count, queue = len(result.batch.rows.request_ids), self.queue
         first = self.notes.number(count)
         if queue.left <= 0:
             self.lost(count)
-            return None
+            return
         noted = self.notes.make(why, route, part, result, count, seconds, first)
         size = noted.size
         # As `append`, without its call: this is the way of each request.
         if size > queue.left and self.waiting:
             self.lost(count)
-            return None
+            return
         self.waiting.append((noted, count, size))
         self.rows += count
         self.bytes += size
@@ -334,4 +321,3 @@ class Ring(Lane[AnsweredBatch]):
             queue.came.set()
         if self.rows >= self.message_rows or self.bytes >= MESSAGE_BYTES:
             queue.full.set()
-        return noted

@@ -17,10 +17,9 @@ class JournalSettings(Settings):
 
     # On a volume that outlives the process. Only its owner may read it; processes of one machine may share it.
     folder: Path
-    # Of all files in it that were not collected yet; beyond this regulated predictions are refused.
+    # Of what was not collected yet; beyond this regulated predictions are refused.
     max_bytes: PositiveInt = 1024 * _MIB
-    # A file is closed, and can be collected, at this size or age.
-    max_file_bytes: PositiveInt = 8 * _MIB
+    # How often it is brought to monitoring.
     collect_s: PositiveFloat = 1.0
 
 

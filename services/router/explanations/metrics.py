@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from functools import partial
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client import CollectorRegistry, Counter, Histogram
 
 _BUCKETS = (0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 
@@ -13,16 +13,13 @@ class ExplanationMetrics:
     """Counts what was explained, and what was not."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
-        counter, gauge = partial(Counter, registry=registry), partial(Gauge, registry=registry)
+        counter = partial(Counter, registry=registry)
         self._predictions = counter(
             "headrace_router_explanations",
-            "Predictions whose document demands an explanation, by what came of them.",
+            "Stored predictions that were to be explained, by what came of them.",
             ["pipeline", "result"],
         )
         self.asked = counter("headrace_router_explanations_asked", "Rows that were explained on request.")
-        self.waiting = gauge(
-            "headrace_router_explanations_waiting_rows", "Predictions that wait to be explained."
-        )
         self.seconds = Histogram(
             "headrace_router_explanation_seconds",
             "Time that the stages worked for one explanation, waits left out.",
@@ -34,7 +31,5 @@ class ExplanationMetrics:
         )
 
     def predictions(self, pipeline: str, result: str, rows: int = 1) -> None:
-        """`result`: `explained`; else why not: `queue_rows`, `queue_bytes`, `stopped`, `columns`, `failed`, or the cause of an
-        ExplanationError."""
-        if rows:
-            self._predictions.labels(pipeline, result).inc(rows)
+        """`result`: `explained`; else why not: `failed`, or the cause of an ExplanationError."""
+        self._predictions.labels(pipeline, result).inc(rows)

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TypeAlias
 
 from services.router.explanations.pieces import Explained, Took
 from services.router.facts.queue import Lane
@@ -14,78 +14,56 @@ _BYTES, _COLUMN_BYTES = 1000, 16
 # Tenants and pipelines of one message; what others took is nobody's.
 _MOST_PAYERS = 1000
 
+# What explaining took, by tenant and pipeline, with how many explanations it was for.
+Works: TypeAlias = Mapping[tuple[str, str], tuple[int, Took]]
+
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """Explanations of predictions, whose ids are their rows' seeds; `counts`: what is counted since the last report. They are
-    counted once, however often the report of this number is told."""
+    """Explanations of predictions, whose ids are their rows' seeds. `works`: since the last report; counted once, however often
+    the report of this number is told."""
 
     number: int
     explained: Sequence[Explained]
-    counts: Counts
+    works: Works
 
     def __len__(self) -> int:
         return len(self.explained)
 
 
-@dataclass(slots=True)
-class Counts:
-    """How many predictions of each pipeline had to be explained, and what explaining took, by tenant and pipeline, with how
-    many explanations it was for."""
-
-    demanded: Counter[str] = field(default_factory=Counter)
-    took: dict[tuple[str, str], tuple[int, Took]] = field(default_factory=dict)
-
-    def __bool__(self) -> bool:
-        return bool(self.demanded or self.took)
-
-    def add(self, tenant: str, pipeline: str, took: Took) -> None:
-        who = (tenant, pipeline)
-        if who not in self.took and len(self.took) >= _MOST_PAYERS:
-            who = ("", pipeline)
-        count, sum_ = self.took.get(who, (0, Took()))
-        sum_.rows += took.rows
-        for name, us in took.busy_us.items():
-            sum_.busy_us[name] = sum_.busy_us.get(name, 0.0) + us
-        self.took[who] = count + 1, sum_
-
-
 class Reports:
-    """`lane` None: there is nobody to tell, so nothing needs to be explained."""
+    """`lane` None: there is nobody to tell."""
 
     def __init__(self, lane: Lane[Explained] | None) -> None:
         self._lane = lane
-        self._counts = Counts()
+        self._works: dict[tuple[str, str], tuple[int, Took]] = {}
         self._number = 0
-
-    @property
-    def wanted(self) -> bool:
-        """Whether somebody takes them."""
-        return self._lane is not None
 
     def worked(self, tenant: str, pipeline: str, took: Took) -> None:
         """Explaining a row of this tenant took so much, whatever came out."""
-        if self._lane is not None and took.rows:
-            self._counts.add(tenant, pipeline, took)
-            self._lane.queue.came.set()
-
-    def demanded(self, pipeline: str, rows: int) -> None:
-        """So many predictions were answered that must be explained."""
-        if self._lane is not None:
-            self._counts.demanded[pipeline] += rows
-            self._lane.queue.came.set()
+        if self._lane is None or not took.rows:
+            return
+        who = (tenant, pipeline)
+        if who not in self._works and len(self._works) >= _MOST_PAYERS:
+            who = ("", pipeline)
+        count, sum_ = self._works.get(who, (0, Took()))
+        sum_.rows += took.rows
+        for name, us in took.busy_us.items():
+            sum_.busy_us[name] = sum_.busy_us.get(name, 0.0) + us
+        self._works[who] = count + 1, sum_
+        self._lane.queue.came.set()
 
     def add(self, explained: Explained) -> None:
-        """One of them was explained."""
+        """A stored prediction was explained."""
         if self._lane is not None:
             self._lane.append(explained, 1, _BYTES + _COLUMN_BYTES * len(explained.subject.players))
 
     def drain(self) -> Report | None:
         """What is to be told; None: nothing."""
         assert self._lane is not None, "there is somebody to tell"
-        explained, counts = self._lane.drain(), self._counts
-        if not (explained or counts):
+        explained, works = self._lane.drain(), self._works
+        if not (explained or works):
             return None
         self._number += 1
-        self._counts = Counts()
-        return Report(self._number, explained, counts)
+        self._works = {}
+        return Report(self._number, explained, works)

@@ -12,15 +12,16 @@ from dataclasses import dataclass
 from typing import Any
 
 from headrace.events import Mask, read_salt
-from headrace.hop.config import CalleeSettings
+from headrace.hop.client.dial import Client
+from headrace.hop.config import CalleeSettings, ConfigError
 from headrace.hop.definition import Runtime
 from headrace.hop.process.background import running
 from services.router.events.groups import GroupBuilder
 from services.router.events.metrics import EventMetrics
 from services.router.events.regulated.collection import Collection
 from services.router.events.regulated.commits import Commits
-from services.router.events.regulated.journal_file import JournalFiles
-from services.router.events.ring import Answered, AnsweredBatch, Notes, Ring
+from services.router.events.regulated.journal import Journal
+from services.router.events.ring import AnsweredBatch, Notes, Ring
 from services.router.events.settings import EventsSettings
 from services.router.events.shadows import ShadowEvents
 from services.router.explanations.clients import write as write_explanations
@@ -43,7 +44,7 @@ _SHARE, _MESSAGE_EXPLANATIONS = 0.25, 100
 @dataclass(frozen=True, slots=True)
 class Facts:
     """What notes facts. `observers` see each prediction; `commits`: what regulated ones wait for; None: nothing is regulated.
-    `notes`: numbers those that are not; None: nobody is told of them."""
+    `notes`: numbers those that are not; None: nobody is told of them. `monitoring`: whom they are told to."""
 
     counters: Counters
     observers: Sequence[RunObserver]
@@ -51,6 +52,7 @@ class Facts:
     shadows: ShadowEvents | None
     reports: Reports
     notes: Notes | None = None
+    monitoring: Client | None = None
 
 
 @asynccontextmanager
@@ -61,10 +63,8 @@ async def facts(
     runtime: Runtime,
     metrics: Metrics,
     share: Callable[[int], None],
-    answered: Answered,
 ) -> AsyncIterator[Facts]:
-    """Tells the monitoring service meanwhile, if there is one. `share`: told how many routers there are; `answered`: told of each
-    batch that was noted.
+    """Tells the monitoring service meanwhile, if there is one. `share`: told how many routers there are.
 
     Raises ConfigError for an unusable salt.
     """
@@ -74,25 +74,34 @@ async def facts(
         EventMessages(f"{socket.gethostname()}-{os.getpid()}"),
     )
     place = settings.journal
-    files = JournalFiles(place.folder, place.max_bytes, place.max_file_bytes) if place else None
+    if place is not None and (older := sorted(place.folder.glob("*.journal"))):
+        raise ConfigError(
+            f"events.journal.folder: {older[0]} is of the version before, which must bring it to monitoring: run it until"
+            " headrace_router_journal_bytes is 0"
+        )
+    journal = Journal(place.folder, place.max_bytes) if place else None
     async with AsyncExitStack() as stack:
-        called = None
+        called = client = None
         if monitoring is not None:
             client = runtime.dial("monitoring", monitoring)
             stack.push_async_callback(client.close)
             called = HopFacts(client)
-        spool, notes = None if settings.when_unrecorded == "refuse" else files, _notes(settings)
-        commits = Commits(called, spool, notes, builder, codec, event_metrics, time.monotonic, log, answered)
+        if journal is not None:
+            stack.callback(journal.close)
+        spool, notes = None if settings.when_unrecorded == "refuse" else journal, _notes(settings)
+        commits = Commits(called, spool, notes, builder, codec, event_metrics, time.monotonic, log)
         stack.push_async_callback(commits.close)
         regulated = None if settings.nothing_regulated else commits
         if called is None:
             yield Facts(Counters(), [], regulated, None, Reports(None))
             return
-        if place is not None and files is not None:
-            collection = Collection(files, codec, called, event_metrics, place.collect_s, time.monotonic, log)
+        if place is not None and journal is not None:
+            collection = Collection(
+                journal, codec, called, event_metrics, place.collect_s, time.monotonic, log
+            )
             await stack.enter_async_context(running(collection.run(), "journal", log))
         queue, rows = Queue(settings.max_waiting_bytes), settings.message_rows
-        ring = Ring(queue, rows, _notes(settings), event_metrics, time.monotonic, log, answered)
+        ring = Ring(queue, rows, _notes(settings), event_metrics, time.monotonic, log)
         unsent = runtime.telemetry.once(ExplanationMetrics).unsent.inc
         reports = Reports(Lane[Explained](queue, _MESSAGE_EXPLANATIONS, unsent, _SHARE))
         counters = Counters()
@@ -122,7 +131,7 @@ async def facts(
         sender = Sender(queue, parts, counters, called, metrics, settings, tick_s, heard, time.monotonic, log)
         stack.push_async_callback(sender.close)
         await stack.enter_async_context(running(sender.run(), "facts", log))
-        yield Facts(counters, [ring], regulated, ShadowEvents(ring, log), reports, ring.notes)
+        yield Facts(counters, [ring], regulated, ShadowEvents(ring, log), reports, ring.notes, client)
 
 
 def _notes(settings: EventsSettings) -> Notes:

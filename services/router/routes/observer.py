@@ -25,8 +25,9 @@ Ended: TypeAlias = Callable[[RouteResult | BaseException], None]
 class RunObserver(Protocol):
     """Sees the runs of live batches. It is in their way: it must be quick and never raise."""
 
-    def begin(self, served: Served, route: Route, part: Part) -> Ended:
-        """A run of these rows begins; what is returned is called when it ends."""
+    def begin(self, served: Served, route: Route, part: Part, began: float) -> Ended:
+        """A run of these rows begins, whose first stage may have begun earlier, at `began` on the router's clock; what is
+        returned is called when it ends."""
         ...
 
 

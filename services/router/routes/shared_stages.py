@@ -6,15 +6,16 @@ would double the calls of these stages.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
 
-from headrace.columns import Batch, Column
+from headrace.columns import Batch, Column, Timing
 from services.router.ports import Meter
 from services.router.routes.route import Route
-from services.router.routes.run import RouteRun
+from services.router.routes.run import RouteResult, RouteRun
 from services.router.stages.runner import StageResult
 
 # Sets of routes that are remembered; there are a few for each release.
@@ -62,7 +63,7 @@ class SharedRun:
         self._shared = shared
         rest = dict.fromkeys(set(range(len(route.plan.stages))) - shared, StageResult())
         self._run = RouteRun(route, batch, clock, meter, rest)
-        self._is_told = False
+        self._counted = False
 
     async def run(self) -> None:
         """Runs them. Raises Fault INVALID_ARGUMENT if the batch lacks an input."""
@@ -80,12 +81,16 @@ class SharedRun:
         run.annotations |= _taken(done.annotations, rows)
         run.fallbacks |= {name: used[rows] for name, used in done.fallbacks.items()}
         run.models |= done.models
-        if not self._is_told:
-            # What is no matter of single rows is told once.
-            self._is_told = True
+        if not self._counted:
+            self._counted = True
             run.refusals |= done.refusals
-            run.timings += done.timings
+        run.timings += [_part_of(timing, len(rows) / done.count) for timing in done.timings]
         return run
+
+    def timings(self, results: Iterable[RouteResult]) -> list[Timing]:
+        """Of all stages of the batch, those of the shared ones once; `results`: of all runs that were `continued`."""
+        own = len(self._run.timings)
+        return [*self._run.timings, *(t for result in results for t in result.batch.timings[own:])]
 
 
 def _begun_with(done: RouteRun, route: Route, batch: Batch, known: dict[int, StageResult]) -> RouteRun:
@@ -93,6 +98,11 @@ def _begun_with(done: RouteRun, route: Route, batch: Batch, known: dict[int, Sta
     run = RouteRun(route, batch, done.clock, done.meter, known)
     run.began = done.began
     return run
+
+
+def _part_of(timing: Timing, part: float) -> Timing:
+    """A timing for a part of the rows: of the stage's own one, which says how many were sent, so many are a route's."""
+    return timing if "/" in timing.stage else replace(timing, row_count=round(timing.row_count * part))
 
 
 def _taken(columns: dict[str, Column], rows: NDArray[np.intp]) -> dict[str, Column]:

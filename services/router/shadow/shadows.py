@@ -158,9 +158,9 @@ class Shadows:
         # Pipeline → release and arm of the shadow that ran last.
         self._ran: dict[str, tuple[int, str]] = {}
 
-    def begin(self, served: Served, route: Route, part: Part) -> Ended:
+    def begin(self, served: Served, route: Route, part: Part, began: float) -> Ended:
         """A live run begins; what is returned must be called when it ends. Neither raises."""
-        turn, began = self.pace.live_began(), self._clock()
+        turn = self.pace.live_began()
         self.last_live = began
         self._idle.clear()
 

@@ -123,10 +123,10 @@ def test_a_threshold_is_chosen_and_the_command_that_sets_it_is_printed(home: Pat
     ("lines", "message"),
     [
         (rows(50), "no threshold is proven to lose at most 0.00100; it needs at least "),
-        (["nothing"], "rows.jsonl:1: is no JSON object"),
+        (["nothing"], "rows.jsonl: line 1 is no JSON"),
         (
             [{"x": 0.5, "noise": 0.0}],
-            "rows.jsonl:1: the label 'late' should be true, false or a class number, is None",
+            "rows.jsonl: line 1: the label 'late' should be true, false or a class number, is None",
         ),
         ([{"x": 0.5, "noise": 0.0, "late": "yes"}], "should be true, false or a class number, is 'yes'"),
         ([{"x": 0.5, "late": True}], "the rows do not have the feature 'noise'"),

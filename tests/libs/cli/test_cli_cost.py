@@ -18,7 +18,7 @@ from headrace.cli.commands.operations import cost
 from headrace.cli.console import err
 from headrace.cli.installation import layout, secrets
 from headrace.cli.supervision import prometheus_targets
-from headrace.cost import Interval, Key, Prices, ProcessUse, Work, account_of, billed, charges, report
+from headrace.cost import Interval, Key, Prices, ProcessUse, Work, billed, charges, report
 from headrace.hop.testing import served
 from services.monitoring.cost import ledger
 from services.monitoring.wiring import SERVICE
@@ -124,9 +124,7 @@ def test_what_rounding_leaves_is_not_more_than_what_is_reserved(home: Path, moni
     told = run(home, "cost")
     assert "more was used than is reserved" not in told.stderr
     shown = cost._print
-    found = report(
-        account_of(pb.CostAccount(currency="USD", bills=[pb.CostBill(resource="cpu", amount=1.0)])), "tenant"
-    )
+    found = report(pb.CostAccount(currency="USD", bills=[pb.CostBill(resource="cpu", amount=1.0)]), "tenant")
     for idle, warned in ((-1.4e-22, False), (-0.01, True)):
         found.idle.amounts["cpu"] = idle
         with err.capture() as captured:

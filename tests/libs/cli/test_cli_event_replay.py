@@ -176,7 +176,8 @@ def test_the_report_says_how_much_differs_and_shows_the_worst(home: Path, events
     result = typed_with(home, groups, "--tolerance", "0", "--show", "1")
     told = " ".join(result.output.split())
     assert result.exit_code == 1
-    assert "events 3 equal 1 differing 2 not replayable 0 made by scored, release 1, arm live" in told
+    assert "events 3 equal 1 differing 2 coverage 100.00% could be replayed not replayable 0 made by" in told
+    assert "made by scored, release 1, arm live" in told
     assert "candidate scored, release 1, arm live, version 3 model times 1 verdict" in told
     assert "verdict 2 of 3 are not the same bit for bit" in told
     assert "y 33.33% 6.15% to 79.23% 1.19e-07 1.19e-07 1.19e-07 1.19e-07 " in told
@@ -218,6 +219,7 @@ def test_what_cannot_be_replayed_is_counted_and_said(home: Path, events: Events)
     ]
     code, report = replayed(home, groups)
     assert (code, counts(report)) == (0, (13, 2, 0, 11))
+    assert report["coverage"] == 2 / 13
     assert report["why_not"] == {
         "they had no answer: UNAVAILABLE OVERLOADED": 1,
         "the input 'x' is personal data, of which events have only a hash": 1,

@@ -10,6 +10,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -22,7 +23,7 @@ from headrace.cli.supervision import deployed, probes, process
 from headrace.cli.supervision.deployed import Version
 from headrace.cli.supervision.managed_process import ManagedProcess, ReplaceError
 from headrace.cli.supervision.process import Process
-from headrace.cli.supervision.restart_policy import RestartRules, State
+from headrace.cli.supervision.restart_policy import ProbeResult, RestartRules, State
 from headrace.hop import config
 from headrace.hop.config import ConfigError
 from headrace.hop.process.logs import logger
@@ -187,6 +188,25 @@ async def test_the_heartbeat_of_a_process_that_was_replaced_does_not_count(
     await managed._listen(old, 0.0)
     assert await managed._watch(old) == ""
     assert managed.policy.must_end(0) == ""
+
+
+async def test_a_probe_that_the_supervisor_was_late_to_read_proves_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    probed = 0
+
+    async def late(_timeout_s: float) -> ProbeResult:
+        nonlocal probed
+        probed += 1
+        time.sleep(probes.HEARTBEAT_TIMEOUT_S + 1.3)  # nothing of the supervisor runs meanwhile
+        return ProbeResult.SILENT
+
+    rules = RestartRules(every=0.1, timeout=0.1, silent=1)
+    async with kept(ManagedProcess(installation(tmp_path), SERVICE, rules, LOG)) as managed:
+        await until("ready", lambda: managed.policy.state is State.READY)
+        monkeypatch.setattr(managed.current, "look", late)
+        await until("probed twice", lambda: probed >= 2)
+        assert managed.policy.must_end(time.monotonic()) == ""
 
 
 async def test_who_waits_for_an_end_can_be_cancelled_when_it_comes(managed: ManagedProcess) -> None:

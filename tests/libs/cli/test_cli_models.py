@@ -66,13 +66,14 @@ def refused(*arguments: str | Path, home: Path) -> str:
 
 def test_a_model_is_added_in_one_line_and_lives_its_life(home: Path, tmp_path: Path, control: Here) -> None:
     (tmp_path / "m.json").write_text('{"auc": 0.9}')
-    np.savez(tmp_path / "b.npz", x=np.arange(30.0).reshape(10, 3))
+    values = np.arange(30.0).reshape(10, 3)
+    np.savetxt(tmp_path / "b.csv", values, delimiter=",", header="x[0],x[1],x[2]", comments="")
     file = model(tmp_path / "m.onnx")
 
     said = ok("add", "mine", file, home=home)
     assert "added mine version 1, signed" in said
     assert "inputs: x: float32[3]" in said
-    more = ("--metrics", tmp_path / "m.json", "--baseline", tmp_path / "b.npz", "--parent", "mine:1")
+    more = ("--metrics", tmp_path / "m.json", "--baseline", tmp_path / "b.csv", "--parent", "mine:1")
     ok("add", "mine", file, *more, "--trained-on", "data of May", "--file", tmp_path / "m.json", home=home)
     ok("label", "mine:1", "champion", home=home)
     assert ok("verify", home=home).count("ok mine version") == 2

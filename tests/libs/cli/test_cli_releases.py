@@ -36,7 +36,7 @@ def test_a_release_lives_its_life(home: Path) -> None:
     assert "headrace release show small" in said or "release show small" in said
     assert "nothing to change (release 1)" in ok(home, "release", "deploy", "small", "--models", "light=1")
 
-    said = ok(home, "release", "deploy", "small")
+    said = ok(home, "release", "deploy", "small", "--no-holdback")
     assert "arms.live.models.light 1 10" in said
     assert "release rollback small" in said
     said = ok(home, "release", "rollback", "small", "--reason", "too slow")
@@ -62,7 +62,7 @@ def test_adding_a_document_or_a_model_changes_nothing_that_is_live(home: Path) -
     add_model(home, "light", "11")
     write_document(home, changed(("version: 1", "version: 2")))
     assert current(home) == before
-    said = ok(home, "release", "deploy", "small", "--dry-run")
+    said = ok(home, "release", "deploy", "small", "--no-holdback", "--dry-run")
     assert "arms.live.version 1 2" in said
     assert "arms.live.models.light 10 11" in said
     assert "nothing was changed (--dry-run)" in said
@@ -199,7 +199,10 @@ def test_a_freeze_stops_automation_and_nobody_else(home: Path) -> None:
 
 def test_the_way_back_is_open_without_the_models(home: Path, control: Here) -> None:
     ok(home, "release", "deploy", "small", "--models", "light=1")
-    ok(home, "release", "deploy", "small", "--models", "light=2")
+    said = ok(home, "release", "deploy", "small", "--models", "light=2")
+    assert "assign.weights.candidate — 95 %" in said
+    assert "rollout status small" in said
+    ok(home, "rollout", "promote", "small")
     ok(home, "rollout", "start", "small", "--models", "light=10")
     control.execute("UPDATE records SET content = ? WHERE kind = 'model' AND name = 'light'", b"{")
     assert "can't be read" in refused(home, "release", "deploy", "small")

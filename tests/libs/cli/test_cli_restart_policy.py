@@ -200,6 +200,18 @@ def test_one_that_cannot_be_started_is_tried_less_and_less() -> None:
     assert watch.in_vain == 0
 
 
+def test_what_was_wrong_before_it_was_ready_is_not_told_once_it_is_unready() -> None:
+    watch = RestartPolicy(RULES)
+    watch.ended(0, "no_such_setting", refused=True)
+    watch.started(1)
+    assert (watch.reason, watch.trouble) == ("no_such_setting", "it can't use its settings: no_such_setting")
+    watch.probed(ProbeResult.READY, 2)
+    watch.stopped_for(1.0, 3)
+    assert (watch.state, watch.reason, watch.trouble) == (State.UNREADY, "", "")
+    watch.probed(ProbeResult.REFUSING, 4)
+    assert watch.reason == "it says that it takes no calls now"
+
+
 EVENTS = st.lists(
     st.tuples(st.sampled_from(["start", "good", "bad", "exit", "stop"]), st.floats(0, 100)), max_size=60
 )

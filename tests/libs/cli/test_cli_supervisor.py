@@ -3,7 +3,6 @@
 
 import asyncio
 import errno
-import json
 import os
 import signal
 import socket
@@ -19,7 +18,7 @@ import pytest
 
 from headrace.cli.installation import layout, pid_lock
 from headrace.cli.installation.settings import Installation
-from headrace.cli.supervision import control, daemon, probes, process
+from headrace.cli.supervision import control, daemon, probes, process, prometheus_targets
 from headrace.cli.supervision.managed_process import ManagedProcess, ReplaceError
 from headrace.cli.supervision.process import Process
 from headrace.cli.supervision.restart_policy import RestartRules, State
@@ -44,8 +43,7 @@ def supervisor(place: layout.Layout) -> subprocess.Popen[bytes]:
 
 
 def targets(place: layout.Layout) -> dict[str, str]:
-    groups = json.loads(place.targets.read_text())
-    return {group["labels"]["instance"]: group["targets"][0] for group in groups}
+    return prometheus_targets.read(place.targets)
 
 
 def children(pid: int) -> set[int]:

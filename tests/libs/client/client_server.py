@@ -25,7 +25,7 @@ class Inference:
     traces: list[str] = field(default_factory=list)
     idempotency_keys: list[str | None] = field(default_factory=list)
     lists: int = 0
-    # Those of each call of RecordOutcomes.
+    # Those of each call of RecordOutcomes. The prediction of a true label is said to be unknown.
     outcomes: list[list[pb.Outcome]] = field(default_factory=list)
 
     async def Predict(self, request: pb.PredictRequest, call: Call) -> pb.PredictResponse:
@@ -60,7 +60,8 @@ class Inference:
         if isinstance(step, Fault):
             raise step
         self.outcomes.append(list(request.outcomes))
-        return pb.RecordOutcomesResponse(accepted_count=len(request.outcomes))
+        unknown = sum(outcome.label for outcome in request.outcomes)
+        return pb.RecordOutcomesResponse(accepted_count=len(request.outcomes), unknown_count=unknown)
 
     def _answer(self, request: pb.PredictRequest) -> pb.PredictResponse:
         reply = pb.PredictResponse(

@@ -12,7 +12,7 @@ from opentelemetry import trace
 from opentelemetry.sdk.trace import TracerProvider
 
 from headrace.api.inference.v1 import inference_pb2 as pb
-from headrace.client import AsyncHeadrace, Headrace, Outcome
+from headrace.client import AsyncHeadrace, Headrace, Outcome, OutcomeCounts
 from headrace.hop.errors import Code, Fault, Reason
 from headrace.hop.testing import Harness
 from tests.libs.client.client_server import Inference, unavailable
@@ -24,14 +24,14 @@ GIVEN = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
 async def test_labels_numbers_and_times_are_sent(client: AsyncHeadrace, inference: Inference) -> None:
     when = datetime(2026, 1, 2, 3, 4, 5, 500_000, UTC)
     outcomes = [
-        Outcome("r", "late", True),
+        Outcome("r", "late", False),
         Outcome("r", "revenue", 2.5, row=3, time=when),
         Outcome("r", "n", 4),
     ]
-    assert await client.record_outcomes(outcomes) == 3
-    assert await client.record_outcomes([]) == 0
+    assert await client.record_outcomes(outcomes) == OutcomeCounts(3, 0)
+    assert await client.record_outcomes([]) == OutcomeCounts(0, 0)
     [[label, number, whole]] = inference.outcomes
-    assert label == pb.Outcome(request_id="r", name="late", label=True)
+    assert label == pb.Outcome(request_id="r", name="late", label=False)
     assert number == pb.Outcome(request_id="r", row=3, name="revenue", number=2.5, time=when)
     assert whole == pb.Outcome(request_id="r", name="n", number=4.0)
 
@@ -40,7 +40,8 @@ async def test_many_go_a_thousand_a_call_and_a_call_is_tried_again(
     client: AsyncHeadrace, inference: Inference
 ) -> None:
     inference.script = [unavailable()]
-    assert await client.record_outcomes(Outcome(str(i), "late", False) for i in range(2500)) == 2500
+    counts = await client.record_outcomes(Outcome(str(i), "late", i > 1998) for i in range(2500))
+    assert counts == OutcomeCounts(2500, 501)
     assert [len(call) for call in inference.outcomes] == [1000, 1000, 500]
 
 
@@ -92,7 +93,7 @@ async def test_a_blocking_client_sends_outcomes_key_and_current_span_too(
     def call() -> str:
         with Headrace(server.target) as client, TRACER.start_as_current_span("checkout") as span:
             client.predict("flights", {"x": 1}, idempotency_key="once")
-            assert client.record_outcomes([Outcome("r", "late", True)]) == 1
+            assert client.record_outcomes([Outcome("r", "late", True)]).stored == 1
             return of(span)
 
     assert [await asyncio.to_thread(call)] == inference.traces

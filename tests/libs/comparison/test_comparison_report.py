@@ -10,12 +10,7 @@ from hypothesis import strategies as st
 
 from headrace.api.monitoring.v1 import shadow_pb2 as pb
 from headrace.columns import Batch, Column, DType, RowError, Rows
-from headrace.comparison import (
-    ComparisonReport,
-    differences,
-    shown,
-)
-from headrace.comparison.messages import quantiles, write_report
+from headrace.comparison import ComparisonReport, differences, quantiles, shown
 from headrace.hop.errors import Code, Reason
 
 BROKEN = RowError(Code.INTERNAL, Reason.REASON_MODEL_FAILED, "the model broke")
@@ -95,9 +90,7 @@ def counted(parts: int = 1) -> pb.ShadowReport:
     shadow = batch([Column.of("y", np.array([1.0, 2.25, 3.0, 4.0, 5.0])), changed], {4: BROKEN}, ids)
     for _ in range(parts):
         assert report.add(live, shadow, ["y", "late"]) == 3
-    message = pb.ShadowReport()
-    write_report(report, message)
-    return message
+    return report.message()
 
 
 def test_a_report_counts_pairs_and_keeps_the_worst() -> None:
@@ -129,7 +122,7 @@ def test_the_worst_are_the_highest_scores_first_come_first(deltas: list[float], 
         old, new = batch([Column.of("y", zeros)], ids=[str(i) for i in part]), batch([Column.of("y", found)])
         report.add(old, new, ["y"])
     wanted = sorted(range(len(deltas)), key=lambda i: (-deltas[i] / (1 + deltas[i]), i))[:20]
-    assert [row.prediction_id for row in report.worst] == [str(i) for i in wanted]
+    assert [row.prediction_id for row in report.message().worst] == [str(i) for i in wanted]
 
 
 def test_quantiles_are_values_that_are_there_and_infinite_ones_the_greatest() -> None:

@@ -1,21 +1,26 @@
 """Plans: what a load needs by what was measured, and why not more."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from headrace.cost import Account, Charge, Key, Measurement, PlanError, Prices, of_account, of_file, plan
-from headrace.cost.usage import IDLE, SHAPES, Shape
+from headrace.api.monitoring.v1 import cost_pb2 as pb
+from headrace.cost import Charge, Key, Measurement, PlanError, Prices, of_account, of_file, plan
+from headrace.cost.usage import EXPLAINED, IDLE, SHADOW, SHAPES, Shape
+from tests.libs.cost.cost_accounts import account_with
 
 CAPACITY = Path(__file__).parents[3] / "load" / "capacity.json"
 MEASURED = Measurement(
     "here", "today", {"router": Shape(100.0, 10.0), "executor": Shape(0.0, 100.0)}, {"router": 0.5}
 )
+# What is computed, but no caller asked for it.
+BESIDE_REQUESTS = (EXPLAINED, SHADOW)
 PRICES = Prices.model_validate({"prices": {"core_hour": 0.04, "memory_gb_hour": 0.0}})
 
 
-def account(rows: int, requests: int) -> Account:
+def account(rows: int, requests: int) -> pb.CostAccount:
     """A ledger in which the router used twice what its shape says."""
     key = Key("a", "p", "m:1")
     used = SHAPES["router"].us(rows, requests) * 2 / 1e6
@@ -23,8 +28,10 @@ def account(rows: int, requests: int) -> Account:
         Charge(key, "router", "cpu", used, 1.0),
         Charge(Key("a", "other", "m:1"), "router", "cpu", 5.0, 1.0),
         Charge(Key(traffic=IDLE), "", "cpu", 100.0, 1.0),
+        *(Charge(replace(key, traffic=traffic), "router", "cpu", 50.0, 1.0) for traffic in BESIDE_REQUESTS),
     )
-    return Account("USD", 0.0, 3600.0, 3600.0, lines, {}, {key: (rows, requests)}, {"router": 0.2})
+    counts = {replace(key, traffic=traffic): (64 * rows, requests) for traffic in BESIDE_REQUESTS}
+    return account_with(lines, counts={key: (rows, requests), **counts})
 
 
 def test_cores_processes_memory_and_price() -> None:
@@ -54,6 +61,7 @@ def test_from_the_ledger_of_one_pipeline() -> None:
     measured = of_account(account(5000, 1000), "p", "ledger")
     assert measured.shapes["router"].us(5) == pytest.approx(2 * SHAPES["router"].us(5))
     assert measured.rows == 5.0
+    assert list(measured.shapes) == ["router"], "what explanations took is no load"
     assert "1970-01-01 00:00 to 1970-01-01 01:00 UTC, 5000 rows in 1000 requests" in measured.when
 
 

@@ -61,11 +61,9 @@ def test_rows_mix_both_with_their_nulls() -> None:
     assert x.is_valid().tolist() == [False, True, False, True]
     assert x.array[[1, 3]].tolist() == [2.5, 2.5]
     assert name.text() == ["Bo", "Bo", "Ann", "Ann"]
-
-
-def test_columns_of_several_elements_are_one_player() -> None:
+    # Several elements are one player.
     kind = ColumnType(DType.FLOAT32, (3,))
-    row = {"v": Column.of("v", np.array([[1, 2, 3]], np.float32))}
-    pairs = pairs_of(["v"], row, {"v": one_row("v", kind, 0.0)})
+    vector = {"v": Column.of("v", np.array([[1, 2, 3]], np.float32))}
+    pairs = pairs_of(["v"], vector, {"v": one_row("v", kind, 0.0)})
     [found] = coalition_columns(pairs, np.array([[False], [True]]))
     assert found.array.tolist() == [[0, 0, 0], [1, 2, 3]]

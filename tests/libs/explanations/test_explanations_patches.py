@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from numpy.typing import NDArray
 
 from headrace.explanations import ExplanationError, Patches, occluded
 from headrace.explanations.patches import BLANK
@@ -39,24 +38,6 @@ def test_names_say_row_and_column() -> None:
     image = patches.images(pixels, patches.masks()[5:6])[0]
     assert (image[2:4, 2:4] == BLANK).all()
     assert image.sum() == BLANK * 2 * 2 * 3
-
-
-def outputs_of(
-    patches: Patches, pixels: NDArray[np.uint8], weights: NDArray[np.float64]
-) -> NDArray[np.float64]:
-    images = patches.images(pixels, patches.masks()).astype(np.float64)
-    return np.tensordot(images - BLANK, weights, 3)
-
-
-def test_a_sum_of_pixels_has_no_rest() -> None:
-    random = np.random.default_rng(1)
-    patches = Patches(20, 30, 5, 6)
-    pixels = random.integers(0, 256, (20, 30, 3)).astype(np.uint8)
-    weights = random.normal(size=(20, 30, 3))
-    found = occluded(outputs_of(patches, pixels, weights))
-    each = ((pixels.astype(float) - BLANK) * weights).sum(axis=2).reshape(5, 4, 6, 5).sum(axis=(1, 3))
-    assert found.values[:-1] == pytest.approx(each.ravel())
-    assert found.values[-1] == pytest.approx(0, abs=1e-8)
 
 
 def test_what_patches_do_only_together_is_the_rest() -> None:

@@ -37,12 +37,14 @@ def parsed(explanations: str) -> Pipeline:
 
 
 def test_says_what_it_says() -> None:
-    found = parsed("{demanded: true, output: late, base: {x: 3, age: 41.5}}").explanations
-    assert found == ExplanationRule(True, "late", {"x": 3, "age": 41.5})
+    found = parsed("{coverage: 0.1, output: late, base: {x: 3, age: 41.5}}").explanations
+    assert found == ExplanationRule(0.1, "late", {"x": 3, "age": 41.5})
+    assert parsed("{demanded: true}").explanations == ExplanationRule(1.0, "y")
 
 
 def test_the_first_number_is_explained_unless_another_output_is_named() -> None:
-    assert parsed("{}").explanations == ExplanationRule(False, "y")
+    assert parsed("{}").explanations == ExplanationRule(0.0, "y")
+    assert parsed("{}\nregulated: true").explanations == ExplanationRule(1.0, "y")
     assert parse(TEXT, "p.yaml").explanations is None
 
 
@@ -57,6 +59,8 @@ def test_the_first_number_is_explained_unless_another_output_is_named() -> None:
         ("{base: {x: 1.5}}", "explanations.base.x", "should be an integer"),
         ("{base: {age: old}}", "explanations.base.age", "should be a number"),
         ("{demanded: often}", "explanations.demanded", "true or false"),
+        ("{coverage: 2}", "explanations.coverage", "at most 1"),
+        ("{coverage: 0.5}\nregulated: true", "explanations.coverage", "all predictions of a regulated"),
         ("{demand: true}", "explanations", "demand"),
     ],
 )
@@ -74,14 +78,6 @@ def test_nothing_leads_to_an_output_but_what_it_needs() -> None:
     assert [s.stage.name for s in found.plan.stages] == ["prepare", "m"]
     assert (found.positions, found.reads) == ((1, 2), ("x", "age"))
     assert [s.after for s in found.plan.stages] == [(), (0,)]
-
-
-def test_the_demo_can_be_explained() -> None:
-    pipeline = load(Path("deploy/pipelines/flights/pipeline.yaml"))
-    found = towards(plan(pipeline), "probability")
-    # Keys of entities act through the values of their features alone.
-    assert len(found.reads) == 24
-    assert not {"tailnum", "dest"} & set(found.reads)
 
 
 def test_what_is_known_is_not_made_again() -> None:

@@ -5,9 +5,12 @@ from datetime import UTC, datetime
 
 import pytest
 
-from headrace.releases import Freeze, FrozenError, Release, ReleaseError, RolloutState
+from headrace.releases import Freeze, FrozenError, Release, ReleaseError, RolloutState, StaleError
 from headrace.releases.changes import (
+    HoldbackContext,
+    KnownModels,
     aborted,
+    deployed,
     differences,
     experiment_started,
     experiment_stopped,
@@ -23,7 +26,7 @@ from headrace.releases.changes import (
     switched,
 )
 from headrace.releases.changes.rollouts import Plan
-from tests.libs.releases.small_pipeline import KNOWN, Home, changed
+from tests.libs.releases.small_pipeline import KNOWN, TEXT, Home, changed
 
 NOW = datetime(2026, 11, 26, 12, tzinfo=UTC)
 
@@ -88,6 +91,65 @@ def test_promoting_makes_the_arm_live(live: Home) -> None:
     assert start(live, version="10").assign.salt == "small-5"
     live.commit(aborted(live.basis()))
     assert list(live.deploy(changed(("outputs: [answer]", "outputs: [answer, middle]"))).arms) == ["live"]
+
+
+def hold(home: Home, version: str, text: str = TEXT, known: KnownModels = KNOWN) -> Release:
+    """A deployment of this version of `light`, with a holdback if that can be."""
+    context = HoldbackContext(home.documents, known, NOW, home.store.frozen())
+    return home.commit(deployed(home.basis(), home.arm(text, models={"light": version}), holdback=context))
+
+
+def test_a_deployment_leaves_some_rows_with_what_was_live(live: Home) -> None:
+    def divided(made: Release) -> list[str]:
+        assert made.assign.weights == pytest.approx({"live": 0.05, "candidate": 0.95})
+        assert made.rollout.is_holdback
+        return [made.arms[arm].models["light"] for arm in ("live", "candidate")]
+
+    made = hold(live, "2")
+    assert (divided(made), made.reason) == (["1", "2"], "deploy version 1")
+    with pytest.raises(StaleError):  # the same again is the release that there is
+        hold(live, "2")
+    # What has nearly all rows is what the next one is compared with.
+    assert divided(hold(live, "10")) == ["2", "10"]
+    live.commit(paused(live.basis()))
+    with pytest.raises(ReleaseError, match="end it before a deployment"):
+        hold(live, "1")
+    gone = back(live)
+    assert (gone.live.models["light"], gone.assign.weights) == ("2", {"live": 1.0})
+    hold(live, "1")
+    for follow in tried(
+        lambda: deployed(live.basis(), live.arm(models={"light": "1"})),
+        lambda: rollout_started(live.basis(), live.arm(models={"light": "10"}), Plan(), NOW, None),
+        lambda: experiment_started(live.basis(), "e", {"live": 0.5, "previous": 0.5}, "o", "name", NOW),
+    ):
+        assert follow().live.models["light"] == "1"
+
+
+def frozen(home: Home) -> None:
+    home.store.freeze(Freeze("boss", "holidays", NOW))
+
+
+def named(home: Home) -> None:
+    rule = {"name": "r", "when": {"name": {"any": ["x"]}}, "arm": "live"}
+    home.commit(home.basis().next(rules=(rule,)))
+
+
+@pytest.mark.parametrize(
+    ("before", "text", "known"),
+    [
+        (frozen, TEXT, KNOWN),
+        (named, TEXT, KNOWN),
+        (None, changed(("outputs: [answer]", "outputs: [answer, middle]")), KNOWN),
+        (None, TEXT, KnownModels({"light": ("2",), "heavy": ("7",)})),
+    ],
+)
+def test_nothing_is_left_with_what_cant_serve_beside(
+    live: Home, before: Callable[[Home], None] | None, text: str, known: KnownModels
+) -> None:
+    if before is not None:
+        before(live)
+    made = hold(live, "2", text, known)
+    assert (made.live.models["light"], made.rollout) == ("2", None)
 
 
 def test_aborting_goes_back(live: Home) -> None:

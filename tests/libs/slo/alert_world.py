@@ -13,13 +13,14 @@ import yaml
 
 from headrace.cli.supervision import prometheus_targets
 from headrace.slo import SloSettings
+from headrace.slo.rules import RULES
 from headrace.slo.servers import PrometheusApi
 from tests.children import ends_with_tests
 from tests.ports import free_port
 from tests.system import ROOT, poll
 from tests.web_server import Answer, Request, web_server
 
-RULES = ROOT / "deploy/alerts/rules.yml"
+SERVERS = ROOT / "deploy/alerts"
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
 
 
@@ -82,12 +83,13 @@ def watched(
         rules = folder / "rules"
         rules.mkdir()
         (rules / "rules.yml").write_text(paced(RULES.read_text(), pace))
-        asked = yaml.safe_load((RULES.parent / "prometheus.yml").read_text())
+        asked = yaml.safe_load((SERVERS / "prometheus.yml").read_text())
+        asked["rule_files"] = ["rules.yml"]
         asked["global"] = {"scrape_interval": "1s", "evaluation_interval": "1s"}
         asked["alerting"]["alertmanagers"][0]["static_configs"][0]["targets"] = [alertmanager]
         asked["scrape_configs"][0]["file_sd_configs"][0]["files"] = [str(file)]
         (rules / "prometheus.yml").write_text(yaml.safe_dump(asked))
-        told = yaml.safe_load((RULES.parent / "alertmanager.yml").read_text())
+        told = yaml.safe_load((SERVERS / "alertmanager.yml").read_text())
         for one in told["receivers"]:
             one["webhook_configs"] = [{"url": f"{url}/"}]
         for route in (told["route"], *told["route"]["routes"]):

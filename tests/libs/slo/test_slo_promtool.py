@@ -13,8 +13,8 @@ import pytest
 import yaml
 
 from headrace.slo import alert_names, alerts
+from headrace.slo.rules import RULES
 from tests.alerts.test_alerts_provoked import NOT_PROVOKED
-from tests.libs.slo.alert_world import RULES
 from tests.libs.slo.promtool_case import Case, cases
 from tests.programs import needs_program
 
@@ -24,11 +24,9 @@ SECTIONS = (CAUSES, cases("burns"), cases("days of burns"), cases("weeks"))
 
 def test_each_alert_has_a_case_but_for_plain_thresholds_that_are_provoked() -> None:
     tested = {alert for section in SECTIONS for case in section for alert, _, _ in case.expected}
-    missing = {n for n in alert_names(RULES) if n not in tested}
+    missing = {n for n in alert_names() if n not in tested}
     assert not missing & NOT_PROVOKED.keys()
-    assert not [
-        r["alert"] for r in alerts(RULES) if r["alert"] in missing and re.search(r"\[|offset", r["expr"])
-    ]
+    assert not [r["alert"] for r in alerts() if r["alert"] in missing and re.search(r"\[|offset", r["expr"])]
 
 
 def promtool(folder: Path, group: str, every: str, tested: list[Case]) -> None:

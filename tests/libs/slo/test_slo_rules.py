@@ -3,14 +3,18 @@
 import json
 import re
 import subprocess
+import sys
+import zipfile
 from itertools import chain
+from pathlib import Path
 
 import yaml
 
 from headrace.slo import alert_names, alerts, runbook
+from headrace.slo.rules import RULES
 from services.monitoring.alerts.conditions import METRICS, MISSING, TABLE
 from tests.golden.names import current
-from tests.libs.slo.alert_world import RULES
+from tests.libs.slo.alert_world import SERVERS
 from tests.programs import needs_program
 from tests.system import ROOT
 
@@ -39,7 +43,7 @@ def test_alerts_name_metrics_that_exist() -> None:
 
 
 def test_conditions_name_alerts_and_metrics_that_exist() -> None:
-    assert {f"Headrace{c.alert}" for c in TABLE} | {f"Headrace{MISSING}"} <= set(alert_names(RULES))
+    assert {f"Headrace{c.alert}" for c in TABLE} | {f"Headrace{MISSING}"} <= set(alert_names())
     names = current("metrics")
     for metric in METRICS:
         assert any(re.fullmatch(metric.removesuffix("_total"), _SUFFIX.sub("", n)) for n in names), metric
@@ -66,12 +70,12 @@ def test_rules_use_what_is_recorded_and_what_a_prometheus_keeps() -> None:
 
 
 def test_each_alert_names_its_runbook() -> None:
-    for rule in alerts(RULES):
+    for rule in alerts():
         assert rule["annotations"]["runbook"] == f"deploy/runbooks/{runbook(rule['alert'])}"
 
 
 def test_alerts_that_others_explain_exist() -> None:
-    config = yaml.safe_load((RULES.parent / "alertmanager.yml").read_text())
+    config = yaml.safe_load((SERVERS / "alertmanager.yml").read_text())
     matchers = chain.from_iterable(
         r["source_matchers"] + r["target_matchers"] for r in config["inhibit_rules"]
     )
@@ -82,7 +86,7 @@ def test_alerts_that_others_explain_exist() -> None:
         for n in re.findall(r"[A-Z]\w+", text.replace("Headrace", ""))
     }
     assert "TargetDown" in found
-    assert {f"Headrace{name}" for name in found} <= set(alert_names(RULES))
+    assert {f"Headrace{name}" for name in found} <= set(alert_names())
 
 
 def test_the_rules_of_kubernetes_are_made_of_the_same_file() -> None:
@@ -99,8 +103,15 @@ def test_the_rules_of_kubernetes_are_made_of_the_same_file() -> None:
 @needs_program("amtool")
 def test_the_checkers_of_prometheus_and_alertmanager_agree() -> None:
     for program in (
-        ["promtool", "check", "rules", "rules.yml"],
+        ["promtool", "check", "rules", str(RULES)],
         ["amtool", "check-config", "alertmanager.yml"],
     ):
-        done = subprocess.run(program, cwd=RULES.parent, capture_output=True, text=True, check=False)
+        done = subprocess.run(program, cwd=SERVERS, capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_a_wheel_has_the_rules_so_that_a_container_knows_them(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(tmp_path)]
+    subprocess.run(command, cwd=ROOT, check=True, capture_output=True)
+    with zipfile.ZipFile(next(tmp_path.glob("*.whl"))) as wheel:
+        assert wheel.read("headrace/slo/rules.yml") == RULES.read_bytes()

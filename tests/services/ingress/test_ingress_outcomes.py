@@ -38,7 +38,7 @@ class Stored:
         self, request: stored_pb.RecordOutcomesRequest, /, *, deadline: float, **_: Any
     ) -> stored_pb.RecordOutcomesResponse:
         self.given.append((request, deadline))
-        return stored_pb.RecordOutcomesResponse(accepted_count=len(request.outcomes))
+        return stored_pb.RecordOutcomesResponse(accepted_count=len(request.outcomes), unknown_count=1)
 
 
 def context(deadline: float = math.inf) -> RequestContext:
@@ -51,6 +51,7 @@ def context(deadline: float = math.inf) -> RequestContext:
 async def record(*outcomes: pb.Outcome, stored: Stored | None = None, deadline: float = math.inf) -> int:
     servicer = OutcomesServicer((stored or Stored()).record, lambda: NOW)
     reply = await servicer.RecordOutcomes(pb.RecordOutcomesRequest(outcomes=outcomes), context(deadline))
+    assert reply.unknown_count == 1
     return reply.accepted_count
 
 

@@ -55,6 +55,10 @@ async def test_a_deployment_and_back(door: ReleasedFolder) -> None:
     request = pb.DeployPipelineRequest(pipeline="double", spec=spec)
     request.options.dry_run = True
     told = (await made(door, "DeployPipeline", request)).change
+    held = {(d.key, d.before, d.after) for d in told.differences}
+    assert {("arms.candidate.models.doubler", "—", "2"), ("assign.weights.candidate", "—", "95 %")} <= held
+    request.without_holdback = True
+    told = (await made(door, "DeployPipeline", request)).change
     assert (told.changed, told.release.number, number(door)) == (False, 2, 1)
     assert [(d.key, d.before, d.after) for d in told.differences] == [("arms.live.models.doubler", "1", "2")]
     request.options.dry_run = False
@@ -250,7 +254,16 @@ async def test_the_command_line_through_the_door(door: ReleasedFolder, tmp_path:
     def work() -> None:
         document = tmp_path / "pipeline.yaml"
         document.write_text(PIPELINE.replace("deadline_ms: 2000", "deadline_ms: 1500"))
-        deploy = ("release", "deploy", "double", "--document", str(document), "--models", "doubler=2")
+        deploy = (
+            "release",
+            "deploy",
+            "double",
+            "--document",
+            str(document),
+            "--models",
+            "doubler=2",
+            "--no-holdback",
+        )
         assert "arms.live.models.doubler 1 2" in headrace(door, *deploy, "--reason", "by hand")
         found = door.store.current("double")[0]
         assert (found.number, found.reason, found.author.split("/")[0]) == (2, "by hand", "operator")

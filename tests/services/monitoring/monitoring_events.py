@@ -3,6 +3,7 @@
 import secrets
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from services.monitoring.events.query import find
 from services.monitoring.events.settings import EventStorage
 from services.monitoring.events.store import Erased, EventStore
 from services.monitoring.events.values import Erasure, Query
+from services.monitoring.outcomes.erasure import erase
 from tests.services.clock import Clock
 from tests.services.monitoring.monitoring_outcomes import NOW, Log, facts_at
 
@@ -176,7 +178,7 @@ class World:
             replace(one, masked=mask.hash(one.column, one.value.encode()) if mask.finds else None)
             for one in who.subjects
         ]
-        return self.store.erase(replace(who, subjects=tuple(subjects)))
+        return self.store.erase(replace(who, subjects=tuple(subjects)), partial(erase, clock=self.wall))
 
     def content(self, path: str) -> bytes:
         with self.worker.files._fs.open_input_file(self.worker.files._at(path)) as file:

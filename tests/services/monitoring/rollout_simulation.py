@@ -219,20 +219,6 @@ class Ran:
     history: tuple[tuple[int, Action, float], ...]
 
 
-def added(one: ArmCounts, other: ArmCounts) -> ArmCounts:
-    """The counts of both."""
-    length = max(len(one.latency), len(other.latency))
-    a, b = (c.latency + (0,) * (length - len(c.latency)) for c in (one, other))
-    return ArmCounts(
-        one.rows + other.rows,
-        one.errors + other.errors,
-        tuple(x + y for x, y in zip(a, b, strict=True)),
-        one.labelled + other.labelled,
-        one.wrong + other.wrong,
-        one.assigned + other.assigned,
-    )
-
-
 def run(traffic: Traffic, seed: int, rollout: Rollout | None = None, most_s: int = 1800) -> Ran:
     """One rollout, looked at each second, until it ends."""
     release = release_of(rollout or Rollout(arm=CANARY), sticky=bool(traffic.keys))

@@ -123,8 +123,7 @@ async def test_a_wrong_request_is_named(name: str, request_: Any, reason: str, f
 
 async def test_each_part_says_what_a_full_disk_refused(tmp_path: Path) -> None:
     events = messages.write("router-1", 7, 3, [group(1, 3, now=time.time())])
-    demanded = explanations_pb2.DemandedExplanations(pipeline="p", prediction_count=1)
-    explained = explanations_pb2.ExplanationReport(demanded=[demanded], number=1)
+    explained = explanations_pb2.ExplanationReport(number=1)
     with tiny_disk(tmp_path) as folder:
         async with served(SERVICE, stored_in(folder)) as harness:
             filler = fill(folder, "filler")

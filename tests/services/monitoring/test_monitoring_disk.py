@@ -52,7 +52,7 @@ def test_a_full_disk_refuses_all_of_a_call_and_heals_by_itself_at_the_start_too(
             store.record("acme", many, NOW)
         filler.unlink()
         assert store.record("acme", many, NOW) == Recorded(1000, 1000)
-        assert store.record("acme", [outcome("before")], NOW) == Recorded(0, 0, repeated=1)
+        assert store.record("acme", [outcome("before")], NOW) == Recorded(0, 1, repeated=1)
 
 
 def test_a_folder_that_cannot_be_made_is_said_without_its_path(tmp_path: Path) -> None:
@@ -80,7 +80,7 @@ def test_a_damaged_file_is_refused_until_it_is_restored(tmp_path: Path, how: str
         assert registry.get_sample_value(FAILING) == 1
         assert path.read_bytes() == damaged
         path.write_bytes(good)
-        assert OutcomeStore(facts).record("acme", [outcome("17")], NOW) == Recorded(0, 0, repeated=1)
+        assert OutcomeStore(facts).record("acme", [outcome("17")], NOW) == Recorded(0, 1, repeated=1)
         assert log.events == ["facts can't be stored", "facts are stored again"]
         assert registry.get_sample_value(FAILING) == 0
 
@@ -99,7 +99,7 @@ async def test_predictions_wait_while_the_disk_is_full(tmp_path: Path) -> None:
     with tiny_disk(tmp_path) as folder, closing(facts_at(folder / "o", log)) as facts:
         metrics, store = AccuracyMetrics(CollectorRegistry()), AccuracyStore(facts, 3600.0)
         observer = PredictionObserver(Allowance(1.0, 1), lambda *_: None, metrics.left_out.inc)
-        keeper = AccuracyKeeper(AccuracySettings(), observer, store, facts, metrics, log, lambda: NOW)
+        keeper = AccuracyKeeper(AccuracySettings(), observer, store, facts, metrics, lambda: NOW)
         filler = fill(folder, "filler")
         observer.observe_group(answered([1]), NOW)
         with pytest.raises(StorageError):

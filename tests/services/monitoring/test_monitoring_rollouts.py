@@ -25,10 +25,10 @@ from headrace.releases.of_records import RecordReleases
 from headrace.ticks import LATENCY_BUCKETS, ArmFigures, ArmName, AssignedFigures, Tick
 from services.monitoring.accuracy.servicer import AccuracyServicer
 from services.monitoring.cost.servicer import CostServicer
+from services.monitoring.database import periodic
 from services.monitoring.events.servicer import EventsServicer
 from services.monitoring.explanations.servicer import ExplanationsServicer
 from services.monitoring.intake.servicer import FactsServicer
-from services.monitoring.outcomes import recorder
 from services.monitoring.outcomes.records import Judged
 from services.monitoring.outcomes.store import OutcomeStore
 from services.monitoring.outcomes.tables import OUTCOMES
@@ -341,7 +341,7 @@ async def test_strangers_are_refused(servicer: Any, method: Any) -> None:
 
 
 async def test_old_outcomes_are_swept_while_it_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(recorder, "_SWEEP_S", 0.01)
+    monkeypatch.setattr(periodic, "SWEEP_S", 0.01)
     async with served(SERVICE, {"database": str(tmp_path / "o"), "retention": {"days": 1e-9}}) as harness:
         await call(harness, "RecordOutcomes", outcomes("a", "b"))
         await until(lambda: metric(harness, "swept_rows_total") == 2)

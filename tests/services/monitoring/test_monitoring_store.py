@@ -1,22 +1,21 @@
 """What outcomes say of predictions, and what is kept of both."""
 
-from collections import Counter
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 
 import pytest
 import sqlalchemy as sa
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from services.monitoring.accuracy.records import Chosen, Maker, Prediction
 from services.monitoring.accuracy.store import AccuracyStore
 from services.monitoring.database import columns
 from services.monitoring.database.facts import Facts
-from services.monitoring.outcomes import judged_keys
-from services.monitoring.outcomes.judged_keys import JudgedKeys
-from services.monitoring.outcomes.records import Judged, Judgement, OutcomeError, Recorded
+from services.monitoring.outcomes.records import Judged, OutcomeError, Recorded
 from services.monitoring.outcomes.store import OutcomeStore
-from tests.services.monitoring.monitoring_outcomes import NOW, made, outcome
+from tests.services.monitoring.monitoring_outcomes import NOW, emptied, made, outcome
+
+KEYS = st.sampled_from([None, -(1 << 63), 0, 5])
 
 
 def test_a_tenants_outcomes_never_meet_anothers_predictions(facts: Facts, store: OutcomeStore) -> None:
@@ -43,67 +42,29 @@ def test_releases_pipelines_and_arms_are_apart(facts: Facts, store: OutcomeStore
     assert store.by_version() == {("m", "live", "m=1"): one, ("flights", "live", "m=1"): Judged(4, 0)}
 
 
-def test_a_key_is_wrong_once_in_whichever_arm(facts: Facts, store: OutcomeStore) -> None:
-    small = -(1 << 63)
-    keys = JudgedKeys(store.judgements)
-    for request, key, arm in (
-        ("a", small, "live"),
-        ("b", small, "candidate"),
-        ("c", 5, "live"),
-        ("d", 0, "live"),
-        ("e", None, "live"),
-    ):
-        made(facts, request, arm=arm, key=key)
-    assert keys("flights", 0) == {}
-    store.record("acme", [outcome("a", 0.0), outcome("b", 0.0), outcome("c", 1.0)], NOW)
-    # The candidate's only row is of a key that the live arm had wrong before.
-    assert keys("flights", 0) == {(3, "live"): Judged(2, 1)}
-    store.record("acme", [outcome("d", 0.0), outcome("e", 0.0)], NOW)
-    assert keys("flights", 0) == {(3, "live"): Judged(3, 2)}
-    assert keys("flights", 4) == {}
-    # Another process, or this one after a restart, comes to the same.
-    assert JudgedKeys(store.judgements)("flights", 0) == keys("flights", 0)
-
-
+@settings(deadline=None, max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
-    st.lists(st.tuples(st.integers(0, 5), st.sampled_from(["live", "b"]), st.booleans())), st.integers(1, 7)
+    st.lists(st.tuples(KEYS, st.sampled_from(["live", "b"]), st.integers(3, 5), st.booleans())),
+    st.integers(1, 7),
 )
-def test_counts_of_keys_only_grow_with_each_read(rows: list[tuple[int, str, bool]], at_once: int) -> None:
-    every = [Judgement(i + 1, 3, arm, key, wrong) for i, (key, arm, wrong) in enumerate(rows)]
-    keys = JudgedKeys(lambda _p, _s, after, _m: every[after : after + at_once])
-    before: dict[tuple[int, str], Judged] = {}
-    for _ in range(len(rows) // at_once + 1):
-        now = dict(keys("p", 1))
-        assert all(now[arm].rows >= c.rows and now[arm].wrong >= c.wrong for arm, c in before.items())
-        before = now
-    fresh: Counter[tuple[str, bool]] = Counter()
-    failed: set[int] = set()
-    for key, arm, wrong in rows:
-        if key not in failed:
-            fresh[arm, wrong] += 1
-            failed |= {key} if wrong else set()
-    expected = {
-        (3, a): Judged(fresh[a, False] + fresh[a, True], fresh[a, True]) for a in {arm for arm, _ in fresh}
-    }
-    assert before == expected
-
-
-def test_rollouts_and_keys_that_are_told_apart_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(judged_keys, "MAX_KEYS", 2)
-    counts = judged_keys.KeyCounts()
-    counts.take([Judgement(i, 3, "live", i, True) for i in range(5)])
-    assert (counts.counts, counts.after) == ({(3, "live"): Judged(2, 2)}, 4)
-    asked: list[int] = []
-
-    def read(_pipeline: str, since: int, after: int, _most: int) -> list[Judgement]:
-        asked.append(after)
-        return [Judgement(9, since, "a", 1, False)]
-
-    keys = JudgedKeys(read)
-    for since in (*range(judged_keys.MAX_ROLLOUTS + 1), 1, 0):
-        keys("p", since)
-    # The one that was not asked for longest was forgotten, the others are followed.
-    assert asked == [0] * (judged_keys.MAX_ROLLOUTS + 1) + [9, 0]
+def test_each_key_counts_until_it_is_wrong_in_any_arm_of_the_releases(
+    facts: Facts, rows: list[tuple[int | None, str, int, bool]], at_once: int
+) -> None:
+    store = OutcomeStore(emptied(facts))
+    for i, (key, arm, release, _) in enumerate(rows):
+        made(facts, str(i), arm=arm, key=key, release=release)
+    for start in range(0, len(rows), at_once):
+        part = [outcome(str(i), float(not rows[i][3])) for i in range(start, min(start + at_once, len(rows)))]
+        store.record("acme", part, NOW)
+    for since in (0, 4):
+        expected: dict[tuple[int, str], Judged] = {}
+        failed: set[int] = set()
+        for key, arm, release, wrong in rows:
+            if key is not None and release >= since and key not in failed:
+                before = expected.get((release, arm), Judged(0, 0))
+                expected[release, arm] = Judged(before.rows + 1, before.wrong + wrong)
+                failed |= {key} if wrong else set()
+        assert store.judged_keys("flights", since) == expected
 
 
 def test_an_experiment_reads_units_and_values(facts: Facts, store: OutcomeStore) -> None:
@@ -118,16 +79,6 @@ def test_an_experiment_reads_units_and_values(facts: Facts, store: OutcomeStore)
     assert store.drawn("flights", since=4) == []
 
 
-def test_old_rows_go_and_sums_stay(facts: Facts, store: OutcomeStore) -> None:
-    made(facts, "a", now=NOW - 100)
-    store.record("acme", [outcome("a")], NOW - 100)
-    made(facts, "b")
-    assert store.sweep(NOW - 50, 1 << 30) == 2
-    assert store.drawn("flights") == [("b", "live")]
-    assert store.judged("flights") == {(3, "live"): Judged(1, 0)}
-    assert store.record("acme", [outcome("a")], NOW) == Recorded(1, 1)
-
-
 def test_the_newest_rows_stay_of_too_many(
     facts: Facts, store: OutcomeStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -137,7 +88,7 @@ def test_the_newest_rows_stay_of_too_many(
     # Others are many, and push none of those out that are compared.
     made(facts, *(f"s{i}" for i in range(50)), chosen=Chosen.ALONE)
     assert store.sweep(0.0, 40) == 60 + 10
-    assert store.record("acme", [outcome("r60"), outcome("r59")], NOW) == Recorded(1, 1, repeated=1)
+    assert store.record("acme", [outcome("r60"), outcome("r59")], NOW) == Recorded(1, 2, repeated=1)
     assert store.drawn("flights") == [("r99", "live")]
     assert store.sweep(0.0, 41) == 0
     assert store.sweep(0.0, 0) == 82
@@ -157,7 +108,7 @@ def test_what_can_not_be_of_an_output_is_refused_with_all_of_its_call(
 
 def test_within_a_call_the_first_value_stays(store: OutcomeStore) -> None:
     same = [outcome("a"), outcome("a", 0.0), outcome("a"), outcome("b")]
-    assert store.record("acme", same, NOW) == Recorded(2, 2, 1, 1)
+    assert store.record("acme", same, NOW) == Recorded(2, 4, 1, 1)
     assert [o.value for o in store.of_request("acme", "a")] == [1.0]
 
 

@@ -12,7 +12,7 @@ from headrace.ticks import ArmFigures, AssignedFigures
 from services.monitoring.accuracy.records import VersionWindows, Window
 from services.monitoring.drift.alarms import Alarms
 from services.monitoring.drift.monitor import Look
-from services.monitoring.drift.ports import Series, Traffic
+from services.monitoring.drift.ports import Followed, Series, Traffic
 from services.monitoring.guards.answers import Answers
 from services.monitoring.guards.counter import Wanted
 from services.monitoring.guards.guard import Objectives
@@ -93,13 +93,9 @@ async def test_without_outcomes_the_other_guards_go_on() -> None:
     counts, errors = counts_of(ARMS, None)
     assert {tick.source for tick in await counts.ticks(RELEASE)} == {"router-ab"}
     assert [str(error) for error in errors] == ["the disk is full"]
-
-
-async def test_outcomes_are_only_asked_for_where_a_guard_needs_them() -> None:
-    counts, errors = counts_of(ARMS, None)
-    release = RELEASE.model_copy(update={"rollout": Rollout(arm=CANARY, since=8)})
-    assert {tick.source for tick in await counts.ticks(release)} == {"router-ab"}
-    assert errors == []
+    # They are only asked for where a guard needs them.
+    await counts.ticks(RELEASE.model_copy(update={"rollout": Rollout(arm=CANARY, since=8)}))
+    assert len(errors) == 1
 
 
 async def test_what_events_drift_and_outcomes_say_is_gathered_by_arm() -> None:
@@ -110,10 +106,10 @@ async def test_what_events_drift_and_outcomes_say_is_gathered_by_arm() -> None:
     alarms = Alarms()
     alarms.look([verdict], 0.0)
     looks = [
-        Look(Series("p", live, LIVE), True, (verdict,), Alarms()),
-        Look(Series("p", canary, CANARY), True, (verdict,), alarms),
-        Look(Series("p", "older", CANARY), True, (verdict,), Alarms()),
-        Look(Series("p", canary, CANARY, Traffic.SHADOW), True, (verdict,), Alarms()),
+        Look(Series("p", live, LIVE), Followed(None, 8), Alarms(), (verdict,)),
+        Look(Series("p", canary, CANARY), Followed(None, 8), alarms, (verdict,)),
+        Look(Series("p", "older", CANARY), Followed(None, 8), Alarms(), (verdict,)),
+        Look(Series("p", canary, CANARY, Traffic.SHADOW), Followed(None, 8), Alarms(), (verdict,)),
     ]
 
     def answers(pipeline: str, of: Wanted) -> dict[tuple[int, str], Answers]:

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from headrace.releases import Arm, Experiment, Guard, OneOf, Release, Rollout, RolloutState, Rule, Shadow
-from headrace.releases.changes.rollouts import PREVIOUS
+from headrace.releases.changes.rollouts import PREVIOUS, holdback_plan
 from headrace.releases.document import LIVE
 from headrace.releases.ladder import Action
 from services.control.ladder.changes import next_release
@@ -37,7 +37,7 @@ def begun(rollout: Rollout | None = None, *, sticky: bool = False) -> Release:
 def rollout_of(**values: Any) -> Rollout:
     # Where the ticks have no times, nothing waits for them.
     guards = {"slow": Guard(required=False)} | values.pop("guards", {})
-    return Rollout(arm=CANARY, guards=guards, ladder=(0.05, 0.5, 1.0), **values)
+    return Rollout(**{"arm": CANARY, "guards": guards, "ladder": (0.05, 0.5, 1.0), **values})
 
 
 def decided(
@@ -137,6 +137,7 @@ SLOW_BATCH = ArmCounts(950, latency=(950, 0)), ArmCounts(50, latency=(0, 50))
 AS_ONE = ArmCounts(95, latency=(95, 0)), ArmCounts(5, latency=(4, 1))
 ELSEWHERE = [Tick("r", 7, HARM), Tick("r", 30, HARM)]
 HOLD, STEP, PAUSE, PROMOTE, BACK = Action.HOLD, Action.STEP, Action.PAUSE, Action.PROMOTE, Action.ROLL_BACK
+HELD = holdback_plan({}).rules
 LATE = "not proven within 600 s"
 OVER_P95 = "slow over 100 ms: canary 15 bad of 15 (100.000%), live 14 bad of 285"
 OPTIONAL = {"wrong": Guard(required=False)}
@@ -151,6 +152,9 @@ CASES: dict[str, tuple[dict[str, Any], Any, float, Objectives, Action, str]] = {
     "deadline: pause": ({"deadline_s": 600}, FEW, 600, NONE, PAUSE, LATE),
     "deadline: promote": ({"deadline_s": 600, "otherwise": "promote"}, FEW, 600, NONE, PROMOTE, LATE),
     "deadline: back": ({"deadline_s": 600, "otherwise": "roll_back"}, FEW, 600, NONE, BACK, LATE),
+    "a holdback": (HELD, FINE, 3599, NONE, HOLD, "at 95.00%"),
+    "its end": (HELD, FINE, 3600, NONE, PROMOTE, "the holdback of 3600 s ends. errors: "),
+    "harm in it": (HELD, HARM, 1, NONE, BACK, "harm by errors at 95.00%"),
     "harm after it": ({"deadline_s": 600, "otherwise": "promote"}, HARM, 700, NONE, BACK, "harm by"),
     "wrong shares": ({}, [Tick("r", 8, SHARES, "drawn")], 31, NONE, PAUSE, "of 1000 from 3600"),
     "a large budget": ({}, FINE, 31, budget(1e6), STEP, "to 50.00%"),
@@ -183,9 +187,9 @@ def test_what_is_counted_decides(
     assert (decision.verdict == Verdict.HARM) == (action is BACK and LATE not in decision.reason)
     following = changed(release, decision) if action is not HOLD else release
     weights, state = {
-        HOLD: ({LIVE: 0.95, CANARY: 0.05}, RolloutState.RUNNING),
+        HOLD: (release.assign.weights, RolloutState.RUNNING),
         STEP: ({LIVE: 0.5, CANARY: 0.5}, RolloutState.RUNNING),
-        PAUSE: ({LIVE: 0.95, CANARY: 0.05}, RolloutState.PAUSED),
+        PAUSE: (release.assign.weights, RolloutState.PAUSED),
         PROMOTE: ({LIVE: 1.0, PREVIOUS: 0.0}, RolloutState.PROMOTED),
         BACK: ({LIVE: 1.0, CANARY: 0.0}, RolloutState.ROLLED_BACK),
     }[action]

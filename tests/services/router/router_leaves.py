@@ -13,8 +13,8 @@ from google.protobuf.descriptor import FileDescriptor
 
 from headrace.api.executor.v1 import executor_pb2
 from headrace.api.features.v1 import features_pb2
+from headrace.api.monitoring.v1 import explanations_pb2 as pb
 from headrace.api.monitoring.v1 import facts_pb2
-from headrace.api.monitoring.v1.explanations_pb2 import ExplanationReport
 from headrace.api.postprocessing.v1 import postprocessing_pb2
 from headrace.api.preprocessing.v1 import preprocessing_pb2
 from headrace.api.router.v1 import router_pb2
@@ -238,6 +238,27 @@ class Monitoring:
     hanging: bool = False
     reports: list[facts_pb2.ReportRequest] = field(default_factory=list)
     ticks: list[Tick] = field(default_factory=list)
+    # Predictions that were given to be explained.
+    given: set[bytes] = field(default_factory=set)
+
+    async def NextPredictions(
+        self, request: pb.NextPredictionsRequest, call: Call
+    ) -> pb.NextPredictionsResponse:
+        """The events that it has, each once."""
+        reply = pb.NextPredictionsResponse()
+        wanted = {demand.revision: demand.columns for demand in request.demands if demand.coverage == 1}
+        for group in self.groups:
+            about, columns = group.header, group.batch.columns
+            ids = columns["@event_id"].ragged.to_list()
+            if about.revision in wanted and not self.given.issuperset(ids):
+                self.given |= set(ids)
+                chosen = Batch.of(group.batch.rows, [columns[name] for name in wanted[about.revision]])
+                found = {"pipeline": about.pipeline, "revision": about.revision, "prediction_ids": ids}
+                reply.predictions.add(**found, batch=encode(chosen, 0.0))
+        return reply
+
+    # Routers call no other method of the service.
+    GetExplanation = GetBiasSlices = GetExplanationCoverage = NextPredictions
 
     async def Report(self, request: facts_pb2.ReportRequest, call: Call) -> facts_pb2.ReportResponse:
         while self.hangs:
@@ -270,7 +291,7 @@ class Monitoring:
         return [r for r in self.reports if r.HasField("events")]
 
     @property
-    def explanations(self) -> list[ExplanationReport]:
+    def explanations(self) -> list[pb.ExplanationReport]:
         return [r.explanations for r in self.reports if r.HasField("explanations")]
 
     @property
@@ -383,8 +404,11 @@ async def monitored(
 ) -> AsyncIterator[tuple[Suite, Monitoring]]:
     """A suite whose router tells `monitoring`; `also`: the target of a further replica."""
     leaf = monitoring or Monitoring()
-    service = Service(facts_pb2.DESCRIPTOR.services_by_name["FactsService"], leaf)
-    async with served(definition_of("monitoring", service)) as harness:
+    services = [
+        Service(file.DESCRIPTOR.services_by_name[name], leaf)
+        for file, name in ((facts_pb2, "FactsService"), (pb, "ExplanationsService"))
+    ]
+    async with served(definition_of("monitoring", *services)) as harness:
         target = f"{harness.target},{also}" if also else harness.target
         told = {"monitoring": {"target": target}, "tick_s": 600.0, **settings}
         async with suite(folder, documents, **told) as started:

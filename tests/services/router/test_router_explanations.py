@@ -1,4 +1,4 @@
-"""Explanations over sockets: what each column added, or each patch of an image; after the answer and on request, and
+"""Explanations over sockets: what each column added, or each patch of an image; of stored predictions and on request, and
 never in the way of a live call."""
 
 import asyncio
@@ -16,17 +16,19 @@ from headrace.api.monitoring.v1 import explanations_pb2
 from headrace.api.router.v1 import explain_pb2
 from headrace.columns import Batch, Column, encode
 from headrace.hop.errors import Code, Fault, Reason
+from headrace.pipeline import parse
 from services.ingress.predict.explain import EXPLAIN
+from services.router.explanations.stored import Predictions, rows_of
+from services.router.explanations.subject import Subject
 from tests.services.router.router_leaves import SCORED, Monitoring, Suite, batch_of, monitored
 from tests.services.waiting import until
 
 # y = x + score, and the score is the length of the key: so contributions are known.
-BASE = "explanations: {demanded: true, base: {x: 1.0, score: 2.0}}\noutputs:"
+BASE = "explanations: {coverage: 1, base: {x: 1.0, score: 2.0}}\noutputs:"
 # No stage is late on a busy machine: a row that it failed would not be explained.
 PATIENT = SCORED.replace("deadline_ms: 5000", "deadline_ms: 60000")
 DEMANDING = PATIENT.replace("outputs: [y, positive]", f"{BASE} [y, positive]")
 REGULATED = DEMANDING.replace("deadline_ms", "regulated: true\ndeadline_ms", 1)
-AWAY = Fault(Code.UNAVAILABLE, Reason.REASON_UNREACHABLE, "away")
 # Four rows and six columns: each pixel is a patch.
 PICTURE = """pipeline: scored
 version: 1
@@ -42,7 +44,7 @@ stages:
     name: adder
     inputs: {image: input, weight: x}
     outputs: {total: {column: y, type: float64}}
-explanations: {demanded: true}
+explanations: {coverage: 1}
 outputs: [y]
 """
 PIXELS = np.arange(72, dtype=np.uint8).reshape(4, 6, 3)
@@ -53,6 +55,7 @@ def _told_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """What a busy machine is slow to take is not sent again, so it can be counted."""
     monkeypatch.setattr("services.router.facts.sender._CALL_S", 60.0)
     monkeypatch.setattr("services.router.facts.sender._AGAIN_S", 0.01)
+    monkeypatch.setattr("services.router.explanations.stored._IDLE_S", 0.01)
 
 
 def explained(monitoring: Monitoring) -> list[explanations_pb2.Explanation]:
@@ -70,9 +73,9 @@ async def running(folder: Path, text: str, **settings: Any) -> AsyncIterator[tup
         yield found
 
 
-def came(started: Suite, result: str) -> float | None:
+def came(started: Suite, result: str) -> float:
     """So many explanations came to this."""
-    return started.sample("router_explanations_total", pipeline="scored", result=result)
+    return started.sample("router_explanations_total", pipeline="scored", result=result) or 0.0
 
 
 async def explain(started: Suite, batch: Batch, **fields: Any) -> Sequence[explain_pb2.RowExplanation]:
@@ -83,7 +86,7 @@ async def explain(started: Suite, batch: Batch, **fields: Any) -> Sequence[expla
 
 
 @pytest.mark.parametrize("text", [DEMANDING, REGULATED], ids=["ring", "journal"])
-async def test_each_prediction_is_explained_after_its_answer(tmp_path: Path, text: str) -> None:
+async def test_each_stored_prediction_is_explained(tmp_path: Path, text: str) -> None:
     async with running(tmp_path, text) as (started, monitoring):
         await started.ask("scored", batch_of(["abcd", "ab"], [3.0, -5.0]))
         await until(lambda: len(explained(monitoring)) == 2)
@@ -94,43 +97,11 @@ async def test_each_prediction_is_explained_after_its_answer(tmp_path: Path, tex
         assert (first.base, first.value, first.exact) == (3.0, 7.0, True)
         assert (first.tenant, first.pipeline, first.output, first.arm) == ("tenant", "scored", "y", "live")
         assert list(first.base_sources) == ["document", "document"]
-        assert sum(d.prediction_count for r in monitoring.explanations for d in r.demanded) == 2
         # An explanation names the prediction as its event does.
-        await until(lambda: len(ids(monitoring)) == 2)
         assert {e.prediction_id for e in explained(monitoring)} == ids(monitoring)
         assert came(started, "explained") == 2
         # Features are those that the answer had.
         assert started.features.calls == [2]
-
-
-async def test_rows_without_an_answer_are_not_explained(tmp_path: Path) -> None:
-    async with running(tmp_path, DEMANDING) as (started, monitoring):
-        batch = batch_of(["abcd", "ab"], [3.0, 1.0])
-        late = [0.0, *batch.rows.deadlines[1:]]
-        batch.rows.deadlines = late
-        await started.ask("scored", batch)
-        await until(lambda: explained(monitoring))
-        assert [d.prediction_count for r in monitoring.explanations for d in r.demanded] == [1]
-
-
-async def test_what_does_not_fit_is_dropped_and_counted(tmp_path: Path) -> None:
-    held = asyncio.Event()
-
-    async def hold(batch: Batch) -> None:
-        if batch.rows.priorities[0] == 0:
-            await held.wait()
-
-    async with running(tmp_path, DEMANDING, explanations={"max_waiting_rows": 1}) as (started, monitoring):
-        started.executor.hook = hold
-        await started.ask("scored", batch_of(["a"], [1.0]))
-        await until(lambda: started.sample("router_explanations_waiting_rows") == 1)
-        for _ in range(3):
-            await started.ask("scored", batch_of(["a"], [1.0]))
-        await until(lambda: came(started, "queue_rows") == 2)
-        held.set()
-        await until(lambda: len(explained(monitoring)) == 2)
-        counted = sum(d.prediction_count for r in monitoring.explanations for d in r.demanded)
-        assert counted == 4
 
 
 async def fail(batch: Batch) -> None:
@@ -145,6 +116,9 @@ async def test_a_failing_model_fails_no_answer_and_is_counted(tmp_path: Path) ->
         reply = await started.ask("scored", batch_of(["a"], [1.0]))
         assert not reply.batch.errors
         await until(lambda: came(started, "failed") == 1)
+        # What it took is told all the same.
+        await until(lambda: took(monitoring))
+        assert took(monitoring)["tenant", "scored"][:2] == (1, 4)
         started.executor.hook = None
         await started.ask("scored", batch_of(["a"], [1.0]))
         await until(lambda: explained(monitoring))
@@ -164,29 +138,6 @@ async def test_a_refusal_of_a_full_callee_is_retried(tmp_path: Path, monkeypatch
         await until(lambda: explained(monitoring))
 
 
-async def test_what_may_have_arrived_is_told_again_as_it_was(tmp_path: Path) -> None:
-    async with running(tmp_path, DEMANDING) as (started, monitoring):
-        # It took the message, and its answer is lost.
-        monitoring.away = AWAY
-        monitoring.takes_what_it_refuses = True
-        await started.ask("scored", batch_of(["abcd"], [3.0]))
-        await until(lambda: monitoring.refused)
-        await started.ask("scored", batch_of(["ab", "abc"], [3.0, 1.0]))
-        await until(lambda: came(started, "explained") == 3)
-        monitoring.away = None
-        await until(lambda: len(explained(monitoring)) >= 3 and sum(once(monitoring).values()) >= 3)
-        assert sum(once(monitoring).values()) == 3
-
-
-def once(monitoring: Monitoring) -> dict[int, int]:
-    """Predictions that had to be explained, by the number of the report; the same number has the same counts."""
-    found: dict[int, int] = {}
-    for request in monitoring.explanations:
-        for demanded in request.demanded:
-            assert found.setdefault(request.number, demanded.prediction_count) == demanded.prediction_count
-    return found
-
-
 def took(monitoring: Monitoring) -> dict[tuple[str, str], tuple[int, int, frozenset[str]]]:
     """By tenant and pipeline: explanations, rows and who worked for them; what came twice counts once."""
     named = {r.number: r.works for r in monitoring.explanations if r.works}
@@ -201,25 +152,48 @@ def took(monitoring: Monitoring) -> dict[tuple[str, str], tuple[int, int, frozen
 
 async def test_what_explanations_took_is_told_of_those_that_are_asked_for_too(tmp_path: Path) -> None:
     async with running(tmp_path, DEMANDING) as (started, monitoring):
-        monitoring.away = AWAY
+        monitoring.again = {"explanations"}
         await started.ask("scored", batch_of(["abcd", "ab"], [3.0, -5.0]))
-        await until(lambda: monitoring.refused)
         await explain(started, batch_of(["abcd"], [3.0]))
-        monitoring.away = None
+        await until(lambda: came(started, "explained") == 2)
+        monitoring.again = set()
         # Four coalitions each.
         await until(lambda: took(monitoring).get(("tenant", "scored"), (0,))[0] == 3)
         assert took(monitoring)["tenant", "scored"][:2] == (3, 12)
         # Explanations wait for monitoring, too.
         await until(lambda: len(explained(monitoring)) == 2)
-        assert sum(d.prediction_count for r in monitoring.explanations for d in r.demanded) == 2
 
 
-async def test_what_a_failed_explanation_took_is_told(tmp_path: Path) -> None:
+async def test_monitoring_that_is_away_is_asked_again_and_a_base_row_that_lacks_is_counted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = Monitoring.NextPredictions
+    refusals = iter([True])
+
+    async def refuse(leaf: Monitoring, request: Any, call: Any) -> Any:
+        if next(refusals, False):
+            raise Fault(Code.UNAVAILABLE, Reason.REASON_STORAGE_UNAVAILABLE, "away")
+        return await asked(leaf, request, call)
+
+    monkeypatch.setattr(Monitoring, "NextPredictions", refuse)
     async with running(tmp_path, DEMANDING) as (started, monitoring):
-        started.executor.hook = fail
-        await started.ask("scored", batch_of(["a"], [1.0]))
-        await until(lambda: took(monitoring))
-        assert took(monitoring)["tenant", "scored"][:2] == (1, 4)
+        await started.ask("scored", batch_of(["abcd"], [3.0]))
+        await until(lambda: explained(monitoring))
+    lacking = PATIENT.replace("outputs: [y", "explanations: {coverage: 1}\noutputs: [y")
+    async with running(tmp_path / "other", lacking) as (started, _):
+        await until(lambda: came(started, "base") > 0)
+
+
+async def test_rows_have_the_shapes_that_the_document_declares() -> None:
+    flat = Column.of("grid", np.arange(12, dtype=np.float32).reshape(2, 6))
+    pipeline = parse(
+        PICTURE.replace("x: {type", "grid: {type: float32, shape: [2, 3]}\n  x: {type"), "p.yaml"
+    )
+    batch = batch_of(["a", "b"], [1.0, 2.0]).with_columns([flat])
+    subject = Subject("live", pipeline, "y", None, (), None, ())  # type: ignore[arg-type]  # the document alone matters
+    first, second = rows_of(Predictions("p", "r", [b"1", b"2"], batch), subject)
+    assert second.columns["grid"].array.tolist() == [[[6, 7, 8], [9, 10, 11]]]
+    assert (first.columns["x"].array.tolist(), second.seed) == ([1.0], b"2")
 
 
 class Leaves:
@@ -264,7 +238,7 @@ async def test_each_patch_of_an_answered_image_is_told(tmp_path: Path) -> None:
 
 async def test_an_image_is_explained_on_request(tmp_path: Path) -> None:
     leaves = Leaves()
-    async with running(tmp_path, PICTURE.replace("explanations: {demanded: true}\n", "")) as (started, _):
+    async with running(tmp_path, PICTURE.replace("explanations: {coverage: 1}\n", "")) as (started, _):
         started.preprocessing.hook, started.executor.hook = leaves.decode, leaves.add
         [row] = await explain(started, batch_of(["a file"], [1.0]))
     assert row.coalition_count == 27

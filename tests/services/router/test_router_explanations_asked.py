@@ -61,7 +61,7 @@ async def test_pieces_rest_longer_after_a_live_call(tmp_path: Path, monkeypatch:
         return 0.0
 
     monkeypatch.setattr("services.router.explanations.explainer.asked_rest", rest)
-    async with running(tmp_path, DEMANDING.replace("demanded: true, ", "")) as (started, _):
+    async with running(tmp_path, DEMANDING.replace("coverage: 1, ", "")) as (started, _):
         await explain(started, batch_of(["abcd"], [3.0]))
         assert set(since) == {math.inf}
         since.clear()

@@ -1,17 +1,13 @@
-"""What is noted of runs: the row of its request, the key that decided, what a run raised that gave no answer. What is written to
-the journal is read, whatever happened to the file, and what becomes of one with damage or with something that is refused."""
+"""What is noted of runs: the row of its request, the key that decided, what a run raised that gave no
+answer."""
 
-import os
 import time
 from collections.abc import Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
 from prometheus_client import CollectorRegistry
 
 from headrace.api.monitoring.v1.events_pb2 import EventReport
@@ -20,17 +16,12 @@ from headrace.events import EventGroup, Mask, messages
 from headrace.hop.errors import Code, Fault, Reason
 from services.router.events.groups import GroupBuilder
 from services.router.events.metrics import EventMetrics
-from services.router.events.regulated import collection
-from services.router.events.regulated.collection import Collection
 from services.router.events.regulated.commits import Commits
-from services.router.events.regulated.frames import MAGIC, JournalError, frame, read_frames
-from services.router.events.regulated.journal_file import JournalFiles
 from services.router.events.ring import AnsweredBatch, Notes, Ring
 from services.router.facts.clients import EventMessages
 from services.router.facts.queue import Queue
 from services.router.pipelines import Served
 from services.router.routes.run import FALLBACKS, bits
-from tests.disks import fill, tiny_disk
 from tests.services.monitoring.monitoring_outcomes import Log
 from tests.services.router import test_router_routes
 from tests.services.router.one_pipeline import inference
@@ -41,69 +32,6 @@ SPLIT: dict[str, Any] = {
     "rules": rules(candidate=[1.0], live=[2.0, 3.0]),
     "assign": {"weights": {"live": 0.5, "candidate": 0.5}, "by": "x", "salt": "s"},
 }
-
-
-class Monitoring:
-    """Keeps what it takes; refuses `unwanted`."""
-
-    def __init__(self) -> None:
-        self.taken: list[bytes] = []
-        self.unwanted = b""
-
-    async def commit(self, events: EventReport, deadline: float) -> None:
-        if events.replica.encode() == self.unwanted:
-            raise Fault(Code.INVALID_ARGUMENT, Reason.REASON_MALFORMED_REQUEST, "no")
-        self.taken.append(events.replica.encode())
-
-
-class World:
-    """A journal in a folder, and who collects it."""
-
-    def __init__(self, folder: Path) -> None:
-        self.monitoring, metrics = Monitoring(), EventMetrics(CollectorRegistry())
-        self.files = JournalFiles(folder, 1 << 20, 1 << 20)
-        self.works = metrics.works._value.get
-        self._collection = Collection(
-            self.files, EventMessages(""), self.monitoring, metrics, 1.0, time.monotonic, Log()
-        )
-
-    async def collect(self) -> list[bytes]:
-        await self._collection.collect()
-        taken, self.monitoring.taken = self.monitoring.taken, []
-        return taken
-
-
-def named(replica: bytes) -> bytes:
-    return EventReport(replica=replica.decode()).SerializeToString()
-
-
-@pytest.fixture
-def world(tmp_path: Path) -> World:
-    return World(tmp_path / "journal")
-
-
-async def test_what_precedes_a_damaged_part_is_sent_and_the_file_stays(world: World, tmp_path: Path) -> None:
-    world.files.append(7, named(b"first"))
-    world.files.append(7, named(b"second"))
-    world.files.rotate()
-    [path] = world.files.complete()
-    content = bytearray(path.read_bytes())
-    content[-1] ^= 1
-    path.write_bytes(content)
-    assert await world.collect() == [b"first"]
-    assert [p.suffix for p in (tmp_path / "journal").iterdir()] == [".unreadable"]
-
-
-async def test_a_refused_message_stops_no_other(
-    world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """One that monitoring refuses for ever keeps its file."""
-    monkeypatch.setattr(collection, "_MESSAGE_BYTES", 1)  # each frame is a message
-    world.monitoring.unwanted = b"second"
-    for content in (b"first", b"second", b"third"):
-        world.files.append(7, named(content))
-    assert await world.collect() == [b"first", b"third"]
-    assert [p.suffix for p in (tmp_path / "journal").iterdir()] == [".unreadable"]
 
 
 class Observed:
@@ -252,59 +180,3 @@ async def test_batches_with_other_fallbacks_are_one_group() -> None:
     # What comes next keeps the header, so that it goes into the same segment.
     (again,) = world.builder.groups(kept[-1:])
     assert again.header == group.header
-
-
-contents = st.lists(st.binary(max_size=50), max_size=8)
-
-
-@given(contents, st.data())
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
-def test_a_file_that_ends_anywhere_gives_its_complete_frames(
-    tmp_path: Path, given_contents: list[bytes], data: st.DataObject
-) -> None:
-    whole = MAGIC + b"".join(map(frame, given_contents))
-    cut = data.draw(st.integers(0, len(whole)))
-    path = tmp_path / "one.journal"
-    path.write_bytes(whole[:cut])
-    found = list(read_frames(path))
-    assert found == given_contents[: len(found)]
-    complete, place = 0, len(MAGIC)
-    for content in given_contents:
-        place += len(frame(content))
-        complete += place <= cut
-    assert len(found) == complete
-
-
-@given(contents.filter(any), st.data())
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
-def test_a_changed_byte_is_noticed_or_ends_the_file(
-    tmp_path: Path, given_contents: list[bytes], data: st.DataObject
-) -> None:
-    whole = bytearray(MAGIC + b"".join(map(frame, given_contents)))
-    place = data.draw(st.integers(0, len(whole) - 1))
-    whole[place] ^= data.draw(st.integers(1, 255))
-    path = tmp_path / "one.journal"
-    path.write_bytes(whole)
-    found: list[bytes] = []
-    try:
-        found.extend(read_frames(path))
-    except JournalError:
-        pass
-    else:
-        # A length that is too large looks like the end of a file whose writer was killed.
-        assert len(found) < len(given_contents)
-    assert found == given_contents[: len(found)]
-
-
-def test_a_full_disk_leaves_nothing_of_what_failed(tmp_path: Path) -> None:
-    with tiny_disk(tmp_path) as disk:
-        files = JournalFiles(disk, 1 << 30, 1 << 22)
-        files.append(7, b"first")
-        filler = fill(disk, "filler")
-        with pytest.raises(OSError, match="No space left"):
-            files.append(7, os.urandom(1 << 20))
-        filler.unlink()
-        files.append(7, b"last")
-        files.rotate()
-        assert [content for path in files.complete() for content in files.frames(path)] == [b"first", b"last"]
-        assert files.size_bytes() == 2 * len(MAGIC) + len(frame(b"first") + frame(b"last"))

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import asdict
-from itertools import islice
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -15,6 +14,7 @@ from numpy.typing import NDArray
 from rich.progress import Progress
 from rich.table import Table
 
+from headrace.cli import json_rows
 from headrace.cli.console import DEFAULT_HOME, AsJson, Home, err, fail, out, place
 from headrace.cli.installation.layout import Layout
 from headrace.cli.replay import cascade_curve as curves
@@ -29,7 +29,7 @@ cascade = typer.Typer(
     help="Cascades: a light model that answers, a heavy one for the unsure.", no_args_is_help=True
 )
 _SHOWN = 12
-_MAX_LINES = 10_000_000
+_MAX_ROWS = 10_000_000
 
 
 @cascade.callback()
@@ -130,29 +130,24 @@ def _stage(document: Pipeline, name: str) -> CascadeStage:
 
 
 def _read(path: Path, label: str) -> tuple[list[dict[str, Any]], NDArray[np.int64]]:
-    with path.open(encoding="utf-8") as lines:
-        rows = [
-            _row(path, n, line, label) for n, line in enumerate(islice(lines, _MAX_LINES), 1) if line.strip()
-        ]
-        if next(lines, ""):
-            fail(f"{path}: more than {_MAX_LINES} lines")
+    rows: list[dict[str, Any]] = []
+    labels: list[int] = []
+    try:
+        with path.open(encoding="utf-8") as lines:
+            for number, row in json_rows.read(lines):
+                if len(rows) >= _MAX_ROWS:
+                    raise ValueError(f"more than {_MAX_ROWS} rows")
+                value = row.get(label)
+                if not isinstance(value, bool | int):
+                    wanted = "should be true, false or a class number"
+                    raise ValueError(f"line {number}: the label {label!r} {wanted}, is {value!r:.40}")  # noqa: TRY004 - a fault of the file
+                labels.append(int(value))
+                rows.append(row)
+    except ValueError as error:
+        fail(f"{path}: {error}")
     if not rows:
         fail(f"{path}: no rows")
-    return rows, np.array([int(row[label]) for row in rows], np.int64)
-
-
-def _row(path: Path, number: int, line: str, label: str) -> dict[str, Any]:
-    try:
-        row = json.loads(line)
-    except ValueError:
-        row = None
-    if not isinstance(row, dict):
-        fail(f"{path}:{number}: is no JSON object")
-    value = row.get(label)
-    if not isinstance(value, bool | int):
-        text = f"the label {label!r} should be true, false or a class number, is {value!r:.40}"
-        fail(f"{path}:{number}: {text}")
-    return row
+    return rows, np.array(labels, np.int64)
 
 
 def _budget(text: str, rows: Labelled) -> float:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import io
-import json
 import math
 import sys
 from collections.abc import Iterator
 from datetime import UTC, datetime
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -16,6 +16,7 @@ import typer
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 from rich.table import Table
 
+from headrace.cli import json_rows
 from headrace.cli.console import DEFAULT_HOME, Home, fail, out, place
 from headrace.cli.tables import headed_table
 from headrace.pipeline.document.durations import duration_text
@@ -115,21 +116,8 @@ def _open(home: Path) -> FeatureStore:
 def _rows(path: Path) -> Iterator[list[dict[str, Any]]]:
     """Batches of rows. Raises OSError, and ValueError with the line's number."""
     with sys.stdin if str(path) == "-" else path.open() as lines:
-        rows: list[dict[str, Any]] = []
-        for number, line in enumerate(lines, 1):
-            if not line.strip():
-                continue
-            try:
-                row = json.loads(line)
-            except ValueError as error:
-                raise ValueError(f"line {number} is no JSON: {error}") from error
-            if not isinstance(row, dict):
-                raise ValueError(f"line {number} is no JSON object")  # noqa: TRY004 - a fault of the file
-            rows.append(row)
-            if len(rows) == _ROWS:
-                yield rows
-                rows = []
-        if rows:
+        found = (row for _, row in json_rows.read(lines))
+        while rows := list(islice(found, _ROWS)):
             yield rows
 
 

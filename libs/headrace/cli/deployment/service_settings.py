@@ -54,7 +54,7 @@ def of(description: Description, service: str) -> dict[str, Any]:
     if service == services.CONTROL:
         # The journals of other pods are not here.
         return {key: value for key, value in made.items() if key != "audit"} | _identities(description)
-    # Images have no deploy/alerts; Prometheus evaluates the rules there.
+    # Whom alerts are told is said by the home's settings/slo.yaml alone.
     made.pop("alerts", None)
     if "cost" in made:
         made = overlaid(made, {"cost": {"services": metrics(description)}})

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import json
-
 from headrace.cli.installation.layout import Layout
+from headrace.cli.supervision import prometheus_targets
 from headrace.hop import config
 from headrace.slo import SloSettings
 from headrace.slo.servers import PrometheusApi, ServerError
@@ -21,9 +20,8 @@ def prometheus(layout: Layout) -> PrometheusApi:
     if named := settings(layout).prometheus:
         return PrometheusApi(named)
     try:
-        groups = json.loads(layout.targets.read_text())
-        found = next(g["targets"][0] for g in groups if g["labels"]["instance"] == "monitoring")
-    except (OSError, StopIteration):
+        found = prometheus_targets.read(layout.targets)["monitoring"]
+    except (OSError, KeyError):
         raise ServerError(
             "monitoring does not run, and settings/slo.yaml names no prometheus: headrace up"
         ) from None

@@ -167,7 +167,7 @@ def _objectives(layout: Layout) -> Verdict:
 
 def _runbooks(layout: Layout) -> Verdict:
     folder = layout.root / _RUNBOOKS
-    names = slo.alert_names(layout.alert_rules)
+    names = slo.alert_names()
     missing = [name for name in names if not (folder / slo.runbook(name)).is_file()]
     if missing:
         return bad(f"no page for {', '.join(missing)}", f"write it in {_RUNBOOKS}")

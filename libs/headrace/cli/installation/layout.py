@@ -93,7 +93,6 @@ class Layout:
     # What to do about alerts.
     runbooks = _Below("deploy/runbooks", "root")
     # All alerts, as Prometheus reads them.
-    alert_rules = _Below("deploy/alerts/rules.yml", "root")
     # What is live and who may: the database of control.
     records = _Below("records/control.sqlite")
     # Private key that control signs with what the data plane follows.
@@ -118,16 +117,12 @@ class Layout:
     facts = _Below("monitoring/facts.sqlite")
     # What resources cost and how many are reserved, by people; absent by default.
     prices = _Below("settings/prices.yaml")
-    # The prices that were used last.
-    kept_prices = _Below("kept/prices.json")
     # What the cookies of the operator console are signed with.
     console_secret = _Below("monitoring/console.key")
     # Files of prediction events.
     events = _Below("monitoring/event-files")
     # Events of regulated predictions that the monitoring service has not collected yet.
     journal = _Below("journal")
-    # When retrainings were triggered, for their rate limit.
-    retrainings = _Below("monitoring/retrainings.json")
 
     @property
     def journals(self) -> dict[str, Path]:

@@ -107,7 +107,7 @@ def _console(installation: Installation) -> dict[str, Any]:
 def _alerts(layout: Layout) -> dict[str, Any]:
     """Where an Alertmanager is, it tells of alerts. Raises ConfigError."""
     found = alert_files.settings(layout)
-    return {"rules": str(layout.alert_rules), "webhooks": {} if found.alertmanager else found.webhooks}
+    return {"webhooks": {} if found.alertmanager else found.webhooks}
 
 
 def files(layout: Layout) -> dict[str, dict[str, Any]]:
@@ -141,14 +141,12 @@ def files(layout: Layout) -> dict[str, dict[str, Any]]:
             "drift": {
                 "models": str(layout.models),
                 "trust": {"keys": [str(layout.model_public_key)]},
-                "retrain": {"memory": str(layout.retrainings)},
             },
             "alerts": _alerts(layout),
             "deployments": str(layout.deployment_log),
             "cost": {
                 "targets": str(layout.targets),
                 "prices": str(layout.prices),
-                "kept": str(layout.kept_prices),
                 "files": str(layout.home),
             },
         },

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import closing
 from dataclasses import dataclass
 
 from headrace.cli.installation import control_place
 from headrace.cli.installation.layout import Layout
 from headrace.pipeline import DocumentError, Pipeline, kind_of, parse
 from headrace.pipeline.problems import suggestion
-from headrace.releases import LIVE, Arm, Release, ReleaseError, ReleaseStore
+from headrace.releases import LIVE, Arm, Release, ReleaseError
 from headrace.releases.catalog import released
 from headrace.repository import RepositoryError
 
@@ -29,47 +30,38 @@ class Candidate:
     name: str
 
 
-@dataclass(frozen=True, slots=True)
-class Choice:
-    """What events are run on. `release`: its number; `models`: name → version or label, over those of the arm."""
+def candidate(layout: Layout, pipeline: str, release: int, arm: str, models: Mapping[str, str]) -> Candidate:
+    """What events are run on. `release`: its number; `models`: name → version or label, over those of the arm.
 
-    pipeline: str
-    release: int
-    arm: str
-    models: Mapping[str, str]
-
-
-def candidate(layout: Layout, choice: Choice) -> Candidate:
-    """The candidate of a choice. Raises ReplayError."""
+    Raises ReplayError.
+    """
     try:
-        return _candidate(layout, choice)
+        return _candidate(layout, pipeline, release, arm, models)
     except (ReleaseError, RepositoryError) as error:
         raise ReplayError(str(error)) from None
     except DocumentError as error:
         raise ReplayError("; ".join(map(str, error.problems))) from None
 
 
-def _candidate(layout: Layout, choice: Choice) -> Candidate:
-    store = control_place.releases(layout)
-    try:
-        found = _release(store, choice)
-        arm = found.arms.get(choice.arm)
+def _candidate(
+    layout: Layout, pipeline: str, number: int, arm_name: str, models: Mapping[str, str]
+) -> Candidate:
+    with closing(control_place.releases(layout)) as store:
+        history = store.history(pipeline)
+        found = next((release for release in history if release.number == number), None)
+        if found is None:
+            numbers = ", ".join(str(r.number) for r in history) or "none"
+            raise ReplayError(f"release {number} of {pipeline} is not kept; there are: {numbers}")
+        arm = found.arms.get(arm_name)
         if arm is None:
             there = ", ".join(sorted(found.arms))
-            raise ReplayError(
-                f"release {found.number} of {choice.pipeline} has no arm {choice.arm!r}; it has {there}"
-            )
-        text = store.document(choice.pipeline, arm.revision)
+            raise ReplayError(f"release {number} of {pipeline} has no arm {arm_name!r}; it has {there}")
+        text = store.document(pipeline, arm.revision)
         if text is None:
-            raise ReplayError(
-                f"the document of release {found.number} of {choice.pipeline} is not stored any more"
-            )
-    finally:
-        store.close()
-    pipeline = parse(text, choice.pipeline)
-    models = {**arm.models, **_versions(layout, pipeline, choice.models)}
-    arm = arm.model_copy(update={"models": models})
-    return _of_arm(text, choice.pipeline, arm, f"release {found.number}, arm {choice.arm}")
+            raise ReplayError(f"the document of release {number} of {pipeline} is not stored any more")
+    versions = {**arm.models, **_versions(layout, parse(text, pipeline), models)}
+    pinned = arm.model_copy(update={"models": versions})
+    return _of_arm(text, pipeline, pinned, f"release {number}, arm {arm_name}")
 
 
 def candidate_of(text: str, name: str, models: Mapping[str, str]) -> Candidate:
@@ -81,15 +73,6 @@ def candidate_of(text: str, name: str, models: Mapping[str, str]) -> Candidate:
 def _of_arm(text: str, pipeline: str, arm: Arm, name: str) -> Candidate:
     release = Release(pipeline=pipeline, number=1, arms={LIVE: arm})
     return Candidate(release, text, released(release, lambda _: text).live, name)
-
-
-def _release(store: ReleaseStore, choice: Choice) -> Release:
-    kept = store.history(choice.pipeline)
-    for release in kept:
-        if release.number == choice.release:
-            return release
-    numbers = ", ".join(str(r.number) for r in kept) or "none"
-    raise ReplayError(f"release {choice.release} of {choice.pipeline} is not kept; there are: {numbers}")
 
 
 def models_of(pipeline: Pipeline) -> dict[str, str]:

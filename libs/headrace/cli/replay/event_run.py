@@ -17,7 +17,6 @@ from headrace.cli.replay.candidate import Candidate, ReplayError, models_of
 from headrace.cli.replay.stored_events import Basis, Record, Replayable
 from headrace.columns import Batch
 from headrace.comparison import ComparisonReport
-from headrace.comparison.messages import write_report
 from headrace.pipeline import ModelUse
 from headrace.repository import Repository, RepositoryError, Tolerance, stated_tolerance
 
@@ -45,13 +44,6 @@ class Compared:
         given = replace(answer, columns={**absent, **answer.columns})
         self.differing += self.report.add(record.answer, given, old)
 
-    @property
-    def told(self) -> pb.ShadowReport:
-        """What was counted."""
-        message = pb.ShadowReport()
-        write_report(self.report, message)
-        return message
-
 
 @dataclass(slots=True)
 class EventReport:
@@ -69,6 +61,11 @@ class EventReport:
         return sum(c.report.rows for c in self.compared)
 
     @property
+    def coverage(self) -> float:
+        """Share of the events that could be run again."""
+        return self.replayed / self.events if self.events else 0.0
+
+    @property
     def differing(self) -> int:
         return sum(c.differing for c in self.compared)
 
@@ -82,6 +79,7 @@ class EventReport:
             "events": self.events,
             "equal": self.equal,
             "differing": self.differing,
+            "coverage": self.coverage,
             "not_replayable": sum(self.left_out.values()),
             "why_not": dict(self.left_out),
             "compared": [_values(c) for c in self.compared],
@@ -124,7 +122,8 @@ def stated(layout: Layout, candidate: Candidate) -> Tolerance:
 
 
 def _values(compared: Compared) -> dict[str, Any]:
-    report, told, then, now = compared.report, compared.told, compared.then, compared.now
+    report, then, now = compared.report, compared.then, compared.now
+    counted = report.message()
     return {
         **compared.basis._asdict(),
         "candidate": compared.candidate.name,
@@ -134,11 +133,11 @@ def _values(compared: Compared) -> dict[str, Any]:
         "tolerance": {"absolute": report.tolerance, "relative": report.relative},
         "events": report.rows,
         "differing": compared.differing,
-        "errors_changed": report.shadow_failed,
-        "outputs": {found.name: _output(found) for found in sorted(told.outputs, key=lambda o: o.name)},
+        "errors_changed": counted.shadow_failed_count,
+        "outputs": {found.name: _output(found) for found in sorted(counted.outputs, key=lambda o: o.name)},
         "differences": [
             {"prediction_id": row.prediction_id, "output": output, "then": old, "now": new}
-            for row in told.worst
+            for row in counted.worst
             for output, old, new in differences(row)
         ],
     }

@@ -10,8 +10,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeAlias
 
-import yaml
-
 from headrace.api.router.v1 import router_pb2 as pb
 from headrace.catalog.errors import RecordsError
 from headrace.cli.installation import control_place, services
@@ -174,11 +172,5 @@ def _added(layout: Layout, service: str) -> dict[str, Any]:
     return overlaid(found if isinstance(found, dict) else {}, own)
 
 
-def _read(path: Path) -> dict[str, Any]:
-    try:
-        found = yaml.safe_load(path.read_text())
-    except FileNotFoundError:
-        return {}
-    except (OSError, yaml.YAMLError) as error:
-        raise config.ConfigError(f"{path} can't be read: {error}") from None
-    return found if isinstance(found, dict) else {}
+def _read(path: Path) -> Mapping[str, Any]:
+    return config.read(path).values if path.exists() else {}

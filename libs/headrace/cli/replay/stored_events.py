@@ -8,14 +8,14 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from headrace.cli.installation.layout import Layout
-from headrace.cli.replay.candidate import Candidate, Choice, ReplayError, candidate
+from headrace.cli.replay.candidate import Candidate, ReplayError, candidate
 from headrace.columns import ANNOTATION, Batch, Column, Rows
 from headrace.events import CODE, REASON, ROW, EventGroup, GroupHeader, prediction_id
 from headrace.hop.errors import Code, Reason, reason_name
@@ -47,33 +47,19 @@ class Basis(NamedTuple):
     revision: str
 
 
-@dataclass(frozen=True, slots=True)
-class Instead:
-    """What events are run on instead of what made them. `models`: name → version or label; `release`: its live arm; None: the
-    release and arm of each event."""
-
-    models: Mapping[str, str] = field(default_factory=dict)
-    release: int | None = None
-
-
-@dataclass(slots=True)
 class Replayable:
-    """Records by what they are run on, in the order of their events; and why so many other events can't be run."""
+    """Sorts events into those that can be run again and others. `records`: by what they are run on, in the order of their events;
+    `left_out`: why so many other events can't be run."""
 
-    records: dict[Basis, tuple[Candidate, list[Record]]] = field(default_factory=dict)
-    left_out: Counter[str] = field(default_factory=Counter)
-
-
-class Sorter:
-    """Sorts events into those that can be run again and others."""
-
-    def __init__(self, layout: Layout, instead: Instead) -> None:
-        self._layout = layout
-        self._instead = instead
+    def __init__(self, layout: Layout, models: Mapping[str, str], release: int | None) -> None:
+        """What events are run on instead of what made them: other versions (name → version or label), the live arm of a
+        release; None: the release and arm of each event."""
+        self.records: dict[Basis, tuple[Candidate, list[Record]]] = {}
+        self.left_out: Counter[str] = Counter()
+        self._layout, self._instead, self._release = layout, models, release
         self._repository = Repository(layout.models)
         self._candidates: dict[Basis, Candidate | str] = {}
         self._models: dict[ModelUse, str] = {}
-        self.found = Replayable()
 
     def add(self, groups: Iterable[EventGroup]) -> None:
         """Adds events."""
@@ -83,11 +69,11 @@ class Sorter:
             chosen = self._candidate(basis)
             why = chosen if isinstance(chosen, str) else self._hindrance(header, chosen)
             if why or isinstance(chosen, str):
-                self.found.left_out[why] += len(group)
+                self.left_out[why] += len(group)
                 continue
             rows = self._answered(group)
             if len(rows):
-                self.found.records.setdefault(basis, (chosen, []))[1].append(record_of(group, rows))
+                self.records.setdefault(basis, (chosen, []))[1].append(record_of(group, rows))
 
     def _candidate(self, basis: Basis) -> Candidate | str:
         """What events of the basis are run on; else why they can't be."""
@@ -101,12 +87,11 @@ class Sorter:
         return known
 
     def _made(self, basis: Basis) -> Candidate | str:
-        models, release = self._instead.models, self._instead.release
-        if release is not None:
-            return candidate(self._layout, Choice(basis.pipeline, release, LIVE, models))
+        if self._release is not None:
+            return candidate(self._layout, basis.pipeline, self._release, LIVE, self._instead)
         if not basis.release:
             return "they were answered without a release, so it is not known what their document was"
-        made = candidate(self._layout, Choice(basis.pipeline, basis.release, basis.arm, models))
+        made = candidate(self._layout, basis.pipeline, basis.release, basis.arm, self._instead)
         if made.pipeline.revision != basis.revision:
             return f"release {basis.release} of {basis.pipeline} has another document now"
         return made
@@ -121,9 +106,9 @@ class Sorter:
 
     def _own(self, header: GroupHeader) -> list[ModelUse]:
         """The models of the events that are run again as they were."""
-        if self._instead.release is not None:
+        if self._release is not None:
             return []
-        return [used for used in header.models if used.model not in self._instead.models]
+        return [used for used in header.models if used.model not in self._instead]
 
     def _changed(self, used: ModelUse) -> str:
         """Whether the version of a model is not what it was."""
@@ -144,7 +129,7 @@ class Sorter:
         codes, reasons = group.batch.columns[CODE].array, group.batch.columns[REASON].array
         for code, reason in zip(codes[codes != 0].tolist(), reasons[codes != 0].tolist(), strict=True):
             name = reason_name(reason) if reason in Reason.values() else str(reason)
-            self.found.left_out[f"they had no answer: {Code(code).name} {name}"] += 1
+            self.left_out[f"they had no answer: {Code(code).name} {name}"] += 1
         return np.flatnonzero(codes == 0)
 
 

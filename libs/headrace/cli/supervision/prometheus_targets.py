@@ -19,3 +19,8 @@ def write(path: Path, metrics: Mapping[str, str]) -> None:
     """
     groups = [{"targets": [address], "labels": {"instance": service}} for service, address in metrics.items()]
     atomic.write(path, json.dumps(groups, indent=1).encode())
+
+
+def read(path: Path) -> dict[str, str]:
+    """Service → host:port. Raises OSError: nothing runs, or nothing ever did."""
+    return {group["labels"]["instance"]: group["targets"][0] for group in json.loads(path.read_text())}

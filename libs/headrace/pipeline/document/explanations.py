@@ -1,4 +1,4 @@
-"""The key `explanations` of a document: whether each prediction is explained, which output, and against which base row."""
+"""The key `explanations` of a document: which share of predictions is explained, which output, and against which base row."""
 
 from __future__ import annotations
 
@@ -19,8 +19,14 @@ def is_explainable(output: OutputField) -> bool:
 
 def read_explanations(entry: Entry, pipeline: Pipeline) -> ExplanationRule | None:
     """The rule of an entry. `pipeline`: with its outputs. What is wrong is logged; None: too much."""
-    fields = entry.fields([], ["demanded", "output", "base"])
-    demanded = fields["demanded"].boolean() if "demanded" in fields else False
+    fields = entry.fields([], ["coverage", "demanded", "output", "base"])
+    coverage = fields["coverage"].number(0, 1) if "coverage" in fields else float(pipeline.regulated)
+    if (
+        "demanded" in fields and fields["demanded"].boolean()
+    ):  # as documents said it before there was a coverage
+        coverage = 1.0
+    if pipeline.regulated and coverage < 1:
+        fields["coverage"].fail("all predictions of a regulated pipeline are explained; leave it away")
     outputs = {o.name: o for o in pipeline.outputs if is_explainable(o)}
     if "output" in fields:
         wanted = fields["output"].name()
@@ -38,7 +44,7 @@ def read_explanations(entry: Entry, pipeline: Pipeline) -> ExplanationRule | Non
     if not (players := towards(whole, wanted).reads):
         entry.fail(f"{wanted!r} depends on no input and no feature column")
         return None
-    return ExplanationRule(demanded, wanted, _read_base(fields.get("base"), pipeline, players))
+    return ExplanationRule(coverage, wanted, _read_base(fields.get("base"), pipeline, players))
 
 
 def default_output(pipeline: Pipeline) -> str:

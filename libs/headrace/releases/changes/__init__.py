@@ -5,7 +5,7 @@ Each function returns a release that may be committed, or raises ReleaseError, w
 
 from headrace.releases.changes.basis import Basis
 from headrace.releases.changes.checks import Documents, checked
-from headrace.releases.changes.deployment import deployed, labelled, switched
+from headrace.releases.changes.deployment import HoldbackContext, deployed, labelled, switched
 from headrace.releases.changes.desired_document import applied, desired
 from headrace.releases.changes.differences import differences, same_content
 from headrace.releases.changes.experiments import experiment_started, experiment_stopped
@@ -17,6 +17,7 @@ from headrace.releases.changes.shadows import shadow_started, shadow_stopped
 __all__ = [
     "Basis",
     "Documents",
+    "HoldbackContext",
     "KnownModels",
     "aborted",
     "applied",

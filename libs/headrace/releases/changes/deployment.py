@@ -3,16 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 from headrace.pipeline import Pipeline
 from headrace.pipeline.problems import suggestion
 from headrace.releases.catalog import pinned
 from headrace.releases.changes.basis import Basis
+from headrace.releases.changes.checks import Documents, checked
 from headrace.releases.changes.models import KnownModels, pins, resolved
-from headrace.releases.changes.rollouts import without_idle
+from headrace.releases.changes.rollouts import (
+    CANDIDATE,
+    holdback_plan,
+    rollout_started,
+    without_holdback,
+    without_idle,
+)
 from headrace.releases.document import LIVE, Arm, Release, Scalar
 from headrace.releases.errors import ReleaseError
+from headrace.releases.store import Freeze
 
 Settings = Mapping[str, Mapping[str, Scalar]]
 
@@ -35,10 +46,35 @@ def arm_of(
     return arm
 
 
-def deployed(basis: Basis, arm: Arm, name: str = LIVE) -> Release:
+@dataclass(frozen=True, slots=True)
+class HoldbackContext:
+    """What tells whether the old live arm can serve beside a new one. `freeze`: of all pipelines."""
+
+    documents: Documents
+    known: KnownModels
+    now: datetime
+    freeze: Freeze | None
+
+
+def deployed(basis: Basis, arm: Arm, name: str = LIVE, holdback: HoldbackContext | None = None) -> Release:
     """The release with this arm in place of the one of that name. A new arm gets no rows, until a rule, a rollout or weights
-    give it some. Raises ReleaseError."""
+    give it some. Raises ReleaseError.
+
+    `holdback`: the old live arm keeps some rows for an hour, so that both are compared, if it can: it answers the same requests,
+    can be served, no rule or shadow tells it from the new one, and nothing is frozen.
+    """
+    if name == LIVE:
+        before, basis = basis, without_holdback(basis)
+        if before is not basis and holdback is not None and arm == before.current.arms.get(CANDIDATE):
+            return before.current
     current = basis.release
+    if name == LIVE and holdback is not None and current is not None:
+        named = {rule.arm for rule in current.rules} | ({current.shadow.arm} if current.shadow else set())
+        plan = holdback_plan(holdback.documents.guards(arm))
+        with suppress(ReleaseError):
+            if not named & {LIVE, plan.name}:
+                made = rollout_started(basis, arm, plan, holdback.now, holdback.freeze)
+                return checked(made, holdback.documents.text, holdback.known)
     if current is None:
         if name != LIVE:
             raise ReleaseError(basis.pipeline, [f"arms: the first release must have the arm {LIVE!r}"])

@@ -12,7 +12,7 @@ from headrace.pipeline.problems import suggestion
 from headrace.releases.changes.basis import ACTIVE, Basis
 from headrace.releases.changes.differences import same_content
 from headrace.releases.changes.models import KnownModels, resolved
-from headrace.releases.changes.rollouts import CANDIDATE, Plan
+from headrace.releases.changes.rollouts import CANDIDATE, Plan, without_holdback
 from headrace.releases.document import LIVE, Release, RolloutState, digest, plain
 from headrace.releases.errors import ReleaseError
 
@@ -68,6 +68,7 @@ def applied(
     changes.pop("pipeline", None)
     if changes["rollout"] is not None:
         _begin_rollout(basis, changes, declared)
+    basis = without_holdback(basis)
     basis.refuse_rollout("applying another document")
     made = basis.next(reason or "apply a document", **changes)
     return None if current is not None and same_content(current, made) and not again else made

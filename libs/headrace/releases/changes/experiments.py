@@ -7,6 +7,7 @@ from datetime import datetime
 from typing import Any
 
 from headrace.releases.changes.basis import Basis
+from headrace.releases.changes.rollouts import without_holdback
 from headrace.releases.document import LIVE, Release
 from headrace.releases.errors import ReleaseError
 from headrace.releases.spans import placed
@@ -16,6 +17,7 @@ def experiment_started(
     basis: Basis, name: str, weights: Mapping[str, float], outcome: str, by: str, now: datetime
 ) -> Release:
     """The arms get these shares of the values of the column `by`. Raises ReleaseError."""
+    basis = without_holdback(basis)
     current = basis.current
     basis.refuse_rollout("an experiment")
     running = current.experiment

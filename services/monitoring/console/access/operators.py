@@ -61,7 +61,6 @@ class Operators:
         self._wall = wall
         self._position: Position | None = None
         self._keys: Mapping[bytes, _Key] = {}
-        self._by_id: Mapping[Operator, _Key] = {}
         self.problem = ""
 
     def refresh(self) -> None:
@@ -69,10 +68,7 @@ class Operators:
         try:
             position = self._records.position()
             if position != self._position:
-                access = read(self._records)
-                self._keys = _keys(access)
-                self._by_id = {key.operator: key for key in self._keys.values()}
-                self._position = position
+                self._keys, self._position = _keys(read(self._records)), position
             self.problem = ""
         except RecordsError as error:
             self.problem = f"who may operate can't be read: {error}"
@@ -97,7 +93,7 @@ class Operators:
 
     def still(self, operator: Operator) -> bool:
         """Whether the key with which somebody signed in is still there, may still operate and has not expired."""
-        key = self._by_id.get(operator)
+        key = next((key for key in self._keys.values() if key.operator == operator), None)
         return key is not None and key.may and (key.expires is None or key.expires > self._wall())
 
 

@@ -5,24 +5,23 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import reduce
+from itertools import takewhile
 from typing import Literal
 
-from headrace.analysis import Count, excess_upper_bound, lower_bound, upper_bound
+from headrace.analysis import Count, lower_bound, upper_bound
 from headrace.releases import LIVE, Release, RolloutState
 from headrace.ticks import ArmFigures, added
 from headrace.ticks.bins import slower_than
 from services.monitoring.console.facts import words
 from services.monitoring.guards.guard import Finding, Verdict
-from services.monitoring.outcomes.succession import Succession, live_spans
 from services.monitoring.rollouts.analyser import Status
 
-# good: proven, as far as figures can; watch: not known yet; bad: worse than before; undone: taken back.
+# good: proven, as far as figures can; watch: not known yet; bad: harm, or more failures than allowed; undone: taken back.
 Level = Literal["good", "watch", "bad", "undone"]
 
-# As the guards of a rollout: how sure, and how much more than before is still the same.
+# As the guards of a rollout: how sure, and how much is allowed.
 _ALPHA = 0.05
-_FINE_ABSOLUTE: Mapping[str, float] = {"failed": 0.005, "slow": 0.05}
-_FEWEST_ROWS = 100
+_ALLOWED: Mapping[str, float] = {"failed": 0.005, "were slow": 0.05}
 _ACTIVE = (RolloutState.RUNNING, RolloutState.PAUSED)
 _WHAT = {"errors": "rows that failed", "slow": "slow rows", "wrong": "wrong answers"}
 _NOUNS = {"errors": "Failed"}
@@ -47,17 +46,16 @@ def assess(
     counts: Mapping[tuple[int, str], ArmFigures],
     status: Status | None,
     slow_s: float | None,
-    outcomes: Succession | None = None,
 ) -> Assessment:
     """The newest release of `history` (newest first). `counts`: (release, arm) → what it answered; `status`: where the analyser
-    sees its rollout; `slow_s`: what counts as slow; `outcomes`: what they say of the live arm and of the one before."""
+    sees its rollout; `slow_s`: what counts as slow."""
     release = history[0]
     if release.rollout is not None and release.rollout.state in _ACTIVE:
         return _of_rollout(release, status)
-    compared = _compared(history, counts, slow_s, outcomes)
-    if compared.level != "bad" and release.rollout is not None and _ended_by(release, history):
-        return _of_end(release, compared)
-    return compared
+    alone = _alone(history, counts, slow_s)
+    if alone.level != "bad" and release.rollout is not None and _ended_by(release, history):
+        return _of_end(release, alone)
+    return alone
 
 
 def guard_row(guard: Finding) -> dict[str, object]:
@@ -115,14 +113,14 @@ def _plain(guard: Finding) -> str:
     return f"{noun}: {new} against {words.share(_share(guard.live))} on the live arm, {guard.verdict}"
 
 
-def _of_end(release: Release, compared: Assessment) -> Assessment:
+def _of_end(release: Release, since: Assessment) -> Assessment:
     rollout = release.rollout
     assert rollout is not None, "the caller has looked"
     said = rollout.verdict or "no verdict was written"
     if rollout.state is RolloutState.PROMOTED:
-        return Assessment("good", "promoted", f"{said} Since then: {compared.sentence}")
+        return Assessment("good", "promoted", f"{said} Since then: {since.sentence}")
     title = "rolled back" if rollout.state is RolloutState.ROLLED_BACK else "aborted"
-    return Assessment("undone", title, f"{said} All rows are with the live arm. {compared.sentence}")
+    return Assessment("undone", title, f"{said} All rows are with the live arm. {since.sentence}")
 
 
 def _ended_by(release: Release, history: Sequence[Release]) -> bool:
@@ -131,31 +129,21 @@ def _ended_by(release: Release, history: Sequence[Release]) -> bool:
     return before is None or before.rollout is None or before.rollout.state in _ACTIVE
 
 
-def _compared(
-    history: Sequence[Release],
-    counts: Mapping[tuple[int, str], ArmFigures],
-    slow_s: float | None,
-    outcomes: Succession | None,
+def _alone(
+    history: Sequence[Release], counts: Mapping[tuple[int, str], ArmFigures], slow_s: float | None
 ) -> Assessment:
-    """The live arm since it is what it is, against the one before it."""
-    since, before = live_spans(history)
-    now, old = _sum(counts, since), _sum(counts, before)
+    """What the live arm answers since it is what it is. What was live before answered at other times, so nothing is compared with
+    it: the holdback of a deployment was."""
+    same = takewhile(lambda release: release.live == history[0].live, history)
+    now = _sum(counts, {release.number for release in same})
     if now is None or not now.rows:
         return Assessment("watch", "no rows yet", "Nothing was answered by it since it is live.")
-    found = [_one("failed", Count(now.rows, now.errors), Count(old.rows, old.errors) if old else None)]
+    found = [_one("failed", Count(now.rows, now.errors))]
     if slow_s is not None:
-        slow_old = Count(sum(old.latency), slower_than(old.latency, slow_s)) if old else None
-        slow_now = Count(sum(now.latency), slower_than(now.latency, slow_s))
-        found.append(_one("slow", slow_now, slow_old))
-    if outcomes is not None and outcomes.release == min(since) and outcomes.now.rows and outcomes.before.rows:
-        found.append(_by_outcomes(outcomes))
-    level: Level = "good"
-    for each in ("watch", "bad"):
-        if any(one.level == each for one in found):
-            level = "bad" if each == "bad" else "watch"
-    title = {"good": "no worse than before", "watch": "too early to say", "bad": "worse than before"}[level]
-    if old is None and level == "good":
-        title = "answers well"
+        found.append(_one("were slow", Count(sum(now.latency), slower_than(now.latency, slow_s))))
+    levels = [one.level for one in found]
+    level: Level = "bad" if "bad" in levels else "watch" if "watch" in levels else "good"
+    title = {"good": "answers well", "watch": "too early to say", "bad": "fails or is slow"}[level]
     return Assessment(level, title, " ".join(one.sentence for one in found))
 
 
@@ -165,33 +153,12 @@ def _sum(counts: Mapping[tuple[int, str], ArmFigures], numbers: set[int]) -> Arm
     return reduce(added, found) if found else None
 
 
-def _one(noun: str, now: Count, old: Count | None) -> Assessment:
-    verb = "were slow" if noun == "slow" else noun
+def _one(verb: str, now: Count) -> Assessment:
     told = f"{words.count(now.bad)} of {words.count(now.rows)} rows {verb} ({words.share(_share(now))})"
-    allowed = _FINE_ABSOLUTE[noun]
-    if old is None or not old.rows:
-        most = upper_bound(now, _ALPHA)
-        level: Level = "good" if most <= allowed else "watch"
-        return Assessment(level, noun, f"{told}; there is nothing before it to compare with.")
-    told += f"; before it was {words.share(_share(old))}"
-    if lower_bound(now, _ALPHA / 2) > upper_bound(old, _ALPHA / 2):
-        return Assessment("bad", noun, f"{told}. That is surely more.")
-    excess = excess_upper_bound([(old, now)], _ALPHA, 1)
-    if now.rows < _FEWEST_ROWS or excess > allowed:
-        return Assessment("watch", noun, f"{told}. It may be up to {words.share(max(excess, 0.0))} more.")
-    return Assessment("good", noun, f"{told}. At most {words.share(max(excess, 0.0))} more.")
-
-
-def _by_outcomes(outcomes: Succession) -> Assessment:
-    """Outcomes come late and are few, so that too few of them are no reason for "too early to say"."""
-    now, old = outcomes.now, outcomes.before
-    told = (
-        f"{words.count(now.bad)} of {words.count(now.rows)} predictions were wrong by their outcomes "
-        f"({words.share(_share(now))}); before it was {words.share(_share(old))}"
-    )
-    if outcomes.worse(_ALPHA, margin=1.0):
-        return Assessment("bad", "wrong", f"{told}. That is surely more.")
-    return Assessment("good", "wrong", f"{told}.")
+    allowed, most = _ALLOWED[verb], upper_bound(now, _ALPHA)
+    if lower_bound(now, _ALPHA) > allowed:
+        return Assessment("bad", verb, f"{told}. That is surely more than {words.share(allowed)}.")
+    return Assessment("good" if most <= allowed else "watch", verb, f"{told}; at most {words.share(most)}.")
 
 
 def _share(count: Count) -> float | None:

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
+from headrace.releases import Arm
 from headrace.releases.changes import KnownModels
+from headrace.releases.changes.rollback import arm_rolled_back
 from headrace.releases.known_models import known_models
 from headrace.releases.of_records import RecordReleases
 from headrace.repository import Metadata, Repository, RepositoryError, Trust
@@ -15,6 +18,7 @@ from headrace.repository.model_index import recorded
 
 # Verified versions that are remembered; to verify one, its files are read.
 _REMEMBERED = 512
+Places: TypeAlias = Mapping[str, list[str]]
 
 
 class ModelFacts:
@@ -32,16 +36,19 @@ class ModelFacts:
         self._verified: dict[str, dict[str, Any]] = {}
 
     def all(self) -> list[dict[str, Any]]:
-        """Every model with its versions, newest first. Raises OSError."""
-        known, used = self.known(), self._used()
-        return [
-            {"model": model, "versions": [_row(known, used, model, one) for one in reversed(versions)]}
-            for model, versions in sorted(known.versions.items())
+        """Every model with its versions, newest first. `problem`: why a model can't be listed. Raises OSError."""
+        unreadable: dict[str, str] = {}
+        known, used = self.known(unreadable), self._used()
+        rows = [
+            {"model": model, "versions": [_row(known, *used, model, one) for one in reversed(versions)]}
+            for model, versions in known.versions.items()
         ]
+        rows += [{"model": model, "versions": [], "problem": why} for model, why in unreadable.items()]
+        return sorted(rows, key=lambda row: str(row["model"]))
 
     def one(self, model: str, version: str) -> dict[str, Any] | None:
         """One version with its lineage; None: there is no such version. Raises OSError."""
-        known = self.known()
+        known = self.known({})
         if version not in known.versions.get(model, ()):
             return None
         try:
@@ -49,16 +56,17 @@ class ModelFacts:
         except RepositoryError as error:
             return {"model": model, "version": version, "problem": str(error)}
         return {
-            **_row(known, self._used(), model, version),
+            **_row(known, *self._used(), model, version),
             **_described(about),
             "children": self._children(model, version, known.versions[model]),
             "signature": self._signature(model, version),
         }
 
-    def known(self) -> KnownModels:
-        """What changes are checked against, as `headrace release` checks them. Raises OSError."""
+    def known(self, unreadable: dict[str, str] | None = None) -> KnownModels:
+        """What changes are checked against, as `headrace release` checks them. `unreadable`: takes models that can't be listed.
+        Raises OSError."""
         try:
-            return known_models(self._root, self._state, self._store.records)
+            return known_models(self._root, self._state, self._store.records, unreadable)
         except RepositoryError as error:
             raise OSError(error.problem) from error
 
@@ -101,22 +109,32 @@ class ModelFacts:
                 found.append({"model": model, "version": other})
         return found
 
-    def _used(self) -> dict[str, list[str]]:
-        """MODEL:VERSION → where current releases name it."""
+    def _used(self) -> tuple[Places, Places]:
+        """MODEL:VERSION → where current releases name it, and where it was rolled back and is not live again."""
         found: dict[str, list[str]] = {}
+        bad: dict[str, list[str]] = {}
         for pipeline in self._store.pipelines():
-            release, _ = self._store.current(pipeline)
-            for name, arm in release.arms.items() if release else ():
-                for model, version in arm.models.items():
-                    found.setdefault(f"{model}:{version}", []).append(f"{pipeline} · {name}")
-        return found
+            history = self._store.history(pipeline)
+            for name, arm in history[0].arms.items() if history else ():
+                for use in _uses(arm):
+                    found.setdefault(use, []).append(f"{pipeline} · {name}")
+            for after, before in pairwise(history):
+                gone = arm_rolled_back(before, after)
+                for use in _uses(gone) - _uses(history[0].live) if gone else ():
+                    bad.setdefault(use, []).append(f"{pipeline}, by release {after.number}")
+        return found, bad
 
 
-def _row(known: KnownModels, used: Mapping[str, list[str]], model: str, version: str) -> dict[str, Any]:
+def _uses(arm: Arm) -> set[str]:
+    return {f"{model}:{version}" for model, version in arm.models.items()}
+
+
+def _row(known: KnownModels, used: Places, bad: Places, model: str, version: str) -> dict[str, Any]:
     return {
         "model": model,
         "version": version,
         "used_by": used.get(f"{model}:{version}", []),
+        "rolled_back": bad.get(f"{model}:{version}", []),
         "quarantine": known.unusable.get((model, version)),
         "labels": [label for label, models in known.labels.items() if models.get(model) == version],
     }

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from headrace.analysis import ReadOut
-from headrace.releases import LIVE, Arm, Experiment, Freeze, Release, ReleaseError, RolloutState
+from headrace.releases import Experiment, Freeze, Release, ReleaseError, RolloutState
 from headrace.releases.changes import Basis, differences, rolled_back_by, rolled_back_to
 from headrace.releases.changes.differences import Difference
 from services.monitoring.console.facts import words
@@ -21,11 +21,9 @@ _WAYS_BACK = 10
 def release_row(release: Release, before: Release | None) -> dict[str, Any]:
     """One line of the history. `before`: the release that it followed; None: not kept."""
     rollout = release.rollout
-    changed = (
-        ["the first release that is kept"]
-        if before is None
-        else words.sentences(differences(before, release))
-    )
+    changed = ["the first release that is kept"]
+    if before is not None:
+        changed = words.sentences(differences(before, release))
     return {
         "pipeline": release.pipeline,
         "number": release.number,
@@ -34,7 +32,7 @@ def release_row(release: Release, before: Release | None) -> dict[str, Any]:
         "reason": release.reason,
         "restores": release.restores or None,
         "changes": changed,
-        "verdict": rollout.verdict if rollout and rollout.verdict else None,
+        "verdict": (rollout.verdict or None) if rollout else None,
     }
 
 
@@ -59,29 +57,6 @@ def history_rows(history: Sequence[Release]) -> list[dict[str, Any]]:
         release_row(r, b) | {"rolled_back_by": back.get(r.number)}
         for r, b in zip(history, older, strict=True)
     ]
-
-
-def arm_rows(release: Release) -> list[dict[str, Any]]:
-    """The arms, the live one first."""
-    return [
-        _arm(name, arm, release.assign.weights.get(name, 0.0))
-        for name, arm in sorted(release.arms.items(), key=lambda one: (one[0] != LIVE, one[0]))
-    ]
-
-
-def _arm(name: str, arm: Arm, weight: float) -> dict[str, Any]:
-    return {
-        "arm": name,
-        "weight": weight,
-        "version": arm.version,
-        "revision": arm.revision,
-        "models": [{"model": m, "version": v} for m, v in arm.models.items()],
-        "settings": [
-            {"stage": stage, "key": key, "value": value}
-            for stage, own in arm.settings.items()
-            for key, value in own.items()
-        ],
-    }
 
 
 def rollout(release: Release, status: Status | None, freeze: Freeze | None) -> dict[str, Any] | None:
@@ -160,29 +135,6 @@ def experiment(found: tuple[Experiment, ReadOut] | None) -> dict[str, Any] | Non
         "outcome": about.outcome,
         "phase": about.phase,
         "started": about.started.isoformat() if about.started else None,
-        "base": read.base,
-        "arms": [_experiment_arm(name, read) for name in read.arms],
-        "crossed": read.crossed,
-        "sample_ratio": read.sample_ratio,
+        "read": read,
         "sample_ratio_evidence": min(math.exp(min(read.sample_ratio_log_e, 700.0)), 1e300),
     }
-
-
-def _experiment_arm(name: str, read: ReadOut) -> dict[str, Any]:
-    figures, lift = read.arms[name], read.lifts.get(name)
-    row: dict[str, Any] = {
-        "arm": name,
-        "exposures": figures.exposures,
-        "outcomes": figures.outcomes,
-        "mean": figures.mean,
-        "difference": None,
-        "sentence": "the base that others are compared with"
-        if name == read.base
-        else "too few keys to compare yet",
-    }
-    if lift is not None:
-        d = lift.absolute
-        row["difference"] = {"value": d.value, "low": d.low, "high": d.high}
-        side = "higher" if d.low > 0 else "lower" if d.high < 0 else "not told apart from the base"
-        row["sentence"] = side if side.startswith("not") else f"surely {side} than the base"
-    return row

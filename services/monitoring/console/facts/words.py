@@ -65,8 +65,10 @@ def duration(seconds: float) -> str:
     return plural(round(seconds / size), name)
 
 
-def age(seconds: float) -> str:
-    """With three digits, such as `3.5 min`."""
+def age(seconds: float | None) -> str:
+    """With three digits, such as `3.5 min`; "–": unknown."""
+    if seconds is None:
+        return "–"
     for limit, per, unit in ((120.0, 1.0, "s"), (7200.0, 60.0, "min"), (2 * 86_400.0, 3600.0, "h")):
         if seconds < limit:
             return f"{seconds / per:.3g}\u00a0{unit}"

@@ -7,6 +7,7 @@ from datetime import timedelta
 from functools import partial
 from typing import Any
 
+from headrace.hop.errors import Code, Fault, Reason
 from headrace.slo.servers import Alert, AlertmanagerApi, Silence
 from services.monitoring.alerts.watch import Watch
 from services.monitoring.console import faults
@@ -18,9 +19,10 @@ _NO_ANSWER = "Alertmanager does not answer, so it is not known what fires. The l
 MAX_HOURS = 168
 _MAX_REASON = 500
 _UNSET = (
-    "It is not known what fires: monitoring reads no processes here (cost, alerts.rules), and no Alertmanager is set"
+    "It is not known what fires: monitoring reads no processes here (cost), and no Alertmanager is set"
     " (alertmanager)."
 )
+_GONE = "this alert does not fire any more; nothing was silenced. Look again"
 _SEVERITIES = {"page": 0, "ticket": 1}
 
 
@@ -61,11 +63,11 @@ class Incidents:
         span, why = _hours(hours), _reason(reason)
         alertmanager, reach = self._alertmanager, self._reach
         if alertmanager is None:
-            raise faults.no_alertmanager(_UNSET)
+            raise Fault(Code.FAILED_PRECONDITION, Reason.REASON_NOT_ALLOWED, _UNSET)
         alerts = await reach.need(ALERTMANAGER, reach.run(alertmanager.alerts))
         alert = next((a for a in alerts if a.fingerprint == fingerprint), None)
         if alert is None:
-            raise faults.no_alert(fingerprint)
+            raise faults.absent(_GONE, fingerprint=fingerprint[:64])
         now = reach.now()
         ends = now + timedelta(hours=span)
         silence = partial(alertmanager.silence, alert.labels, now, ends, author, why)

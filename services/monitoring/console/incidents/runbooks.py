@@ -11,9 +11,21 @@ from markupsafe import Markup
 
 _NAME = re.compile(r"[a-z0-9-]{1,80}")
 _LINK = re.compile(r"([a-z0-9-]{1,80})\.md(#.*)?")
+_PAGES = "/incidents/runbooks/"
 _MAX_BYTES = 256 << 10
 # Beside those of alerts.
 _GUIDES = ("incident-checklist", "postmortem-template", "game-day", "routines")
+
+
+class _Markdown(MarkdownIt):
+    """Links to other runbooks lead to their pages here; all others are text, as they are written."""
+
+    def normalizeLink(self, url: str) -> str:
+        found = _LINK.fullmatch(url)
+        return _PAGES + found[1] if found else url
+
+    def validateLink(self, url: str) -> bool:
+        return url.startswith(_PAGES)
 
 
 class Runbooks:
@@ -22,7 +34,7 @@ class Runbooks:
     def __init__(self, folder: Path | None) -> None:
         self._folder = folder
         # html=False: what looks like HTML is shown as text.
-        self._markdown = MarkdownIt("commonmark", {"html": False}).enable("table").disable("image")
+        self._markdown = _Markdown("commonmark", {"html": False}).enable("table").disable("image")
         self._seen: dict[str, tuple[tuple[int, int], Markup]] = {}
 
     def html(self, name: str) -> Markup | None:
@@ -51,8 +63,6 @@ class Runbooks:
         for token in tokens:
             _lower(token)
             _aligned(token)
-            if token.children:
-                token.children = _local_links(token.children)
         return Markup(self._markdown.renderer.render(tokens, self._markdown.options, {}))  # noqa: S704 - escaped by the renderer
 
 
@@ -72,20 +82,3 @@ def _aligned(token: Token) -> None:
     """Our content security policy allows no style in an attribute."""
     if token.attrs.pop("style", None) == "text-align:right":
         token.attrSet("class", "right")
-
-
-def _local_links(tokens: list[Token]) -> list[Token]:
-    """Links to other runbooks lead to their pages here; of all others only the text stays."""
-    kept: list[Token] = []
-    links: list[bool] = []
-    for token in tokens:
-        if token.type == "link_open":
-            found = _LINK.fullmatch(str(token.attrGet("href") or ""))
-            links.append(found is not None)
-            if found is None:
-                continue
-            token.attrs = {"href": f"/incidents/runbooks/{found[1]}"}
-        elif token.type == "link_close" and not links.pop():
-            continue
-        kept.append(token)
-    return kept

@@ -6,6 +6,7 @@ import asyncio
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -15,11 +16,12 @@ from headrace.state import traces
 from services.monitoring.console import faults
 from services.monitoring.console.ports import ConsoleSources
 from services.monitoring.console.reach import Notices, Reach, notice
-from services.monitoring.console.requests.predictions import explained, outcome_rows, shown, trace_id_of
-from services.monitoring.console.requests.timeline import timeline
+from services.monitoring.console.requests.predictions import shown, trace_id_of
 from services.monitoring.console.requests.views import View, Views
+from services.monitoring.console.web.forms import number
 from services.monitoring.events.query import Found
-from services.monitoring.events.values import Query
+from services.monitoring.events.values import MAX_US, Query
+from services.monitoring.outcomes.records import Outcome
 
 EVENTS, TRACES, OUTCOMES = "the store of events", "the store of traces", "the store of outcomes"
 DOCUMENTS = "the documents of pipelines"
@@ -28,6 +30,7 @@ _MAX_ID = MAX_CHARACTERS + 10
 _HEX = re.compile(r"[0-9a-f]{32}")
 # Rows of one request that a page shows; a batch may have thousands.
 _ROWS = 50
+_FILTERS = ("pipeline", "arm", "tenant", "release", "failed", "since", "until")
 _NEWEST = 20
 _DAY_US = 86_400_000_000
 # Reading all that is kept takes a while, and the store is one thread's.
@@ -55,31 +58,32 @@ class Requests:
         self._views = views
         self._reach = reach
 
-    async def page(self, asked: str, tenant: str = "", *, all_kept: bool = False) -> dict[str, Any]:
-        """What is known of the request, prediction or trace `asked`; "": the newest predictions. `tenant`: whose; "": if several
-        have sent this id, `tenants` names them and nothing else is told. `all_kept`: look further back than a day. Raises Fault:
-        it is no such id."""
-        asked = asked.strip()
+    async def page(self, fields: Mapping[str, str]) -> dict[str, Any]:
+        """What is known of the request, prediction or trace `id`; "": the newest predictions that fit. `tenant`: whose; "": if
+        several have sent this id, `tenants` names them and nothing else is told. `all`: look further back than a day. Raises
+        Fault: it is no such id, or no time or number."""
+        asked, all_kept = fields.get("id", "").strip(), bool(fields.get("all"))
         if len(asked) > _MAX_ID:
             raise faults.malformed(
                 "id", f"an id of a request, prediction or trace has at most {_MAX_ID} characters"
             )
         notices: Notices = []
         page = {"at": self._reach.at(), "asked": asked, "all_kept": all_kept, "notices": notices}
-        page |= {"newest": [], "found": None, "tenants": []}
+        page |= {
+            "newest": [],
+            "found": None,
+            "tenants": [],
+            "filters": {k: fields.get(k, "") for k in _FILTERS},
+        }
+        wanted = _wanted(fields)
         if self._sources.events is None:
             notices.append(notice("watch", "Events of predictions are not kept here (events.files)."))
         elif asked:
-            found = await self._one(asked, tenant, all_kept, notices)
+            found = await self._one(asked, wanted.tenant, all_kept, notices)
             page |= {"tenants": found} if isinstance(found, list) else {"found": found}
         else:
-            page["newest"] = await self._newest(notices)
+            page["newest"] = await self._find(wanted, notices)
         return page
-
-    async def _newest(self, notices: Notices) -> list[dict[str, Any]]:
-        found = await self._find(Query(limit=_NEWEST), notices)
-        keys = ("request_id", "prediction_id", "row", "time", "tenant", "pipeline", "arm", "code", "reason")
-        return [{**{key: e[key] for key in keys}, "latency_ms": e["latency_us"] / 1000} for e in found]
 
     async def _one(
         self, asked: str, tenant: str, all_kept: bool, notices: Notices
@@ -148,10 +152,7 @@ class Requests:
         work = self._reach.run(partial(traces.find_all, self._folder, wanted))
         found: Mapping[str, Any] = await self._reach.attempt(TRACES, work, {}, notices)
         try:
-            return {
-                tenant: {**timeline(one), "request_id": str(one["request_id"])}
-                for tenant, one in found.items()
-            }
+            return {tenant: traces.timeline(one) for tenant, one in found.items()}
         except (KeyError, ValueError, TypeError, AttributeError):
             notices.append(notice("watch", "The trace of this request can't be read."))
             return {}
@@ -170,7 +171,8 @@ class Requests:
             views: Mapping[str, View] = await self._reach.attempt(
                 DOCUMENTS, self._reach.run(of_revision), {}, notices
             )
-            made = shown(event, views) | {"outcomes": outcome_rows(known, event["row"])}
+            became = [_outcome(one) for one in known if one.row == event["row"]]
+            made = shown(event, views) | {"outcomes": became}
             why = _FAILED if event["code"] != "OK" else "" if len(events) <= _EXPLAINED else _TOO_MANY
             told = {"explanation": None, "no_explanation": why.format(id=request_id)}
             rows.append(made | (told if why else await self._explained(bytes.fromhex(event["event_id"]))))
@@ -181,8 +183,38 @@ class Requests:
             return {"explanation": None, "no_explanation": _UNEXPLAINED}
         failed: Notices = []
         work = self._sources.explanation(event_id)
-        found = explained(
-            await self._reach.attempt("an explanation", work, None, failed, _LATER, (Exception,))
-        )
-        why = _LATER if failed else "" if found else _UNEXPLAINABLE
-        return {"explanation": found, "no_explanation": why}
+        found = await self._reach.attempt("an explanation", work, None, failed, _LATER, (Exception,))
+        if found is None:
+            return {"explanation": None, "no_explanation": _LATER if failed else _UNEXPLAINABLE}
+        about = {"base": found.base, "output": found.value, "standard_error": found.standard_error}
+        return {"explanation": {**about, "rows": found.columns}, "no_explanation": ""}
+
+
+def _outcome(found: Outcome) -> dict[str, Any]:
+    value = bool(found.value) if found.label else found.value
+    return {"name": found.name, "value": value, "at": datetime.fromtimestamp(found.time, UTC).isoformat()}
+
+
+def _wanted(fields: Mapping[str, str]) -> Query:
+    """Which of the newest predictions. Raises Fault."""
+    pipeline, arm, tenant, *_ = (fields.get(name, "").strip() for name in _FILTERS)
+    return Query(
+        pipeline=pipeline,
+        arm=arm,
+        tenant=tenant,
+        release=number(fields, "release") or 0,
+        failed=bool(fields.get("failed")),
+        first_us=_time_us(fields, "since", 0),
+        last_us=_time_us(fields, "until", MAX_US),
+        limit=_NEWEST,
+    )
+
+
+def _time_us(fields: Mapping[str, str], name: str, absent: int) -> int:
+    """In UTC, unless it says otherwise. Raises Fault."""
+    text = fields.get(name, "").strip()
+    try:
+        at = datetime.fromisoformat(text) if text else None
+    except ValueError:
+        raise faults.malformed(name, "is a time such as 2026-12-01T17:30, in UTC") from None
+    return absent if at is None else int((at if at.tzinfo else at.replace(tzinfo=UTC)).timestamp() * 1e6)

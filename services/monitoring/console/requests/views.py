@@ -16,11 +16,12 @@ _KEPT = 64
 @dataclass(frozen=True, slots=True)
 class View:
     """`max_age_s`: values are fresh up to it; None: as long as the view's time to live, which the feature store knows.
-    `stale_s`: for so long more they are used as stale ones."""
+    `stale_s`: for so long more they are used as stale ones. `entities`: the columns of its keys."""
 
     name: str
     max_age_s: float | None
     stale_s: float
+    entities: tuple[str, ...]
 
 
 class Views:
@@ -54,10 +55,7 @@ def _views(text: str, pipeline: str) -> Mapping[str, View]:
         if isinstance(stage, FeaturesStage):
             for name, spec in stage.views.items():
                 rule = spec.freshness
-                view = (
-                    View(name, rule.max_age_us * _MICRO, rule.stale_us * _MICRO)
-                    if rule
-                    else View(name, None, 0.0)
-                )
-                found |= dict.fromkeys(spec.features, view)
+                max_age_s = rule.max_age_us * _MICRO if rule else None
+                stale_s = rule.stale_us * _MICRO if rule else 0.0
+                found |= dict.fromkeys(spec.features, View(name, max_age_s, stale_s, stage.entities))
     return found

@@ -36,7 +36,7 @@
     scales: { x: { time: true }, y: { range: (_, low, high) => [0, high > 0 ? high * 1.15 : 1] } },
     axes: [
       { stroke: style("--muted"), grid: { show: false }, ticks: { show: false }, font: "11px system-ui, sans-serif", space: 70, size: 28,
-        values: (_, at) => at.map((s) => new Date(s * 1000).toISOString().slice(11, 16)) },
+        values: (_, at) => at.map((s) => new Date(s * 1000).toISOString().slice(...(at[1] - at[0] >= 43200 ? [5, 10] : [11, 16]))) },
       { stroke: style("--muted"), grid: { stroke: style("--rule"), width: 1 }, ticks: { show: false }, font: "11px system-ui, sans-serif", size: 46, space: 34,
         values: (_, all) => all.map((v) => (v >= 1000 ? `${v / 1000}k` : `${+v.toPrecision(3)}`)) },
     ],
@@ -51,7 +51,7 @@
       item.textContent = arm;
       return item;
     }));
-    if (!arms.length) list.textContent = "Nothing was answered in the last 15 minutes.";
+    if (!arms.length) list.textContent = "Nothing was answered in this time.";
   };
 
   const draw = (found) => {
@@ -88,5 +88,5 @@
   }).observe(place);
   window.matchMedia("(prefers-color-scheme: dark)").addEventListener("change", load);
   load();
-  setInterval(load, 5000);
+  setInterval(load, 1000 * place.dataset.every);
 })();

@@ -15,14 +15,13 @@ from starlette.routing import BaseRoute, Mount, Route
 from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp
 
-from headrace.hop.errors import Code, Fault, reason_name
+from headrace.hop.errors import Code, Fault, Reason, reason_name
 from services.monitoring.console import faults
-from services.monitoring.console.web.changes import Change, changes
 from services.monitoring.console.web.forms import number, read_form
 from services.monitoring.console.web.guard import Access, Guard
 from services.monitoring.console.web.headers import SecurityHeaders
 from services.monitoring.console.web.render import STATIC, Renderer, as_json
-from services.monitoring.console.web.views import Parts, Values, View, views
+from services.monitoring.console.web.views import Change, Parts, Values, View, changes, views
 from services.monitoring.ports import Log
 
 _STATUS: Mapping[Code, int] = {
@@ -37,6 +36,7 @@ _STATUS: Mapping[Code, int] = {
     Code.DEADLINE_EXCEEDED: 504,
 }
 _SIGN_IN = "/sign-in"
+_BUG = "something went wrong here; the log of the monitoring service says what"
 Endpoint: TypeAlias = Callable[[Request], Awaitable[Response]]
 
 
@@ -86,13 +86,17 @@ class Application:
         async def done(request: Request, access: Access) -> Response:
             fields = await read_form(request)
             self._guard.check_form(request, access, fields)
-            made = await change(request, access, fields)
-            return as_json(made.values) if wants_json(request) else RedirectResponse(made.page, 303)
+            values, page = await change(request, access, fields)
+            return as_json(values) if wants_json(request) else RedirectResponse(page, 303)
 
         return self._guarded(done)
 
     async def _series(self, request: Request, _: Access) -> Response:
-        return as_json(await self._parts.pages.series(request.path_params["pipeline"]))
+        return as_json(
+            await self._parts.pages.series(
+                request.path_params["pipeline"], number(request.query_params, "days")
+            )
+        )
 
     async def _sign_in_page(self, request: Request) -> Response:
         return self._sign_in_form(request.query_params.get("next", "/"))
@@ -158,7 +162,7 @@ class Application:
                 self._log.error(
                     "a page of the console failed", path=request.url.path, error=repr(error), exc_info=True
                 )
-                return self._fault(request, faults.bug(), access)
+                return self._fault(request, Fault(Code.INTERNAL, Reason.REASON_INTERNAL, _BUG), access)
 
         return endpoint
 

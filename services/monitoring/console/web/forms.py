@@ -9,6 +9,7 @@ from urllib.parse import parse_qs
 
 from starlette.requests import ClientDisconnect, Request
 
+from headrace.hop.errors import Code, Fault, Reason
 from services.monitoring.console import faults
 
 _MAX_BYTES = 16 << 10
@@ -41,7 +42,9 @@ async def _body(request: Request) -> bytes:
             async for chunk in request.stream():
                 body += chunk
                 if len(body) > _MAX_BYTES:
-                    raise faults.too_large(_MAX_BYTES)
+                    message = f"the request's body is larger than {_MAX_BYTES} bytes"
+                    limit = {"limit": str(_MAX_BYTES)}
+                    raise Fault(Code.INVALID_ARGUMENT, Reason.REASON_TOO_LARGE, message, metadata=limit)
     except (TimeoutError, ClientDisconnect):
         raise faults.malformed("(body)", "did not come in time") from None
     return bytes(body)

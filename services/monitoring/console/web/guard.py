@@ -9,15 +9,21 @@ from dataclasses import dataclass
 from starlette.requests import Request
 from starlette.responses import Response
 
+from headrace.hop.errors import Code, Fault, Reason
+from headrace.hop.limiters import CONSOLE_SIGN_IN
 from services.monitoring.console import faults
 from services.monitoring.console.access.attempts import Attempts
-from services.monitoring.console.access.operators import KeyRefusedError, Operator, Operators
+from services.monitoring.console.access.operators import SCOPE, KeyRefusedError, Operator, Operators
 from services.monitoring.console.access.security_events import SecurityEvents
 from services.monitoring.console.access.sessions import EndedError, ForgedError, Session, Sessions
 from services.monitoring.console.web.connections import Connections
 
 _BEARER = "bearer "
 FIELD = "csrf"
+# Without a hint what is wrong with it.
+_BAD_KEY = "this key opens nothing here"
+_NO_OPERATOR = "this key may not operate; make one that may: headrace keys create ops --scope operate"
+_FORGED = "this form is not of this session; open the page again and repeat what you did"
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +100,7 @@ class Guard:
             nonce = self._sessions.visit_nonce(request.cookies.get(self.visit_cookie, ""))
         except ForgedError:
             self._event("forged_form", request)
-            raise faults.forged_form() from None
+            raise faults.forbidden(_FORGED, field=FIELD) from None
         self._check_token(request, nonce, fields, {})
         operator = self._of_key(request, fields.get("key", "").strip())
         self._event("console_sign_in", request, operator.about)
@@ -147,9 +153,12 @@ class Guard:
         except KeyRefusedError as error:
             if (wait := self._attempts.failed(client(request))) > 0:
                 self._event("sign_in_limited", request)
-                raise faults.too_many(wait) from None
+                message = f"{_BAD_KEY}; too many of them, so the next is judged in {wait:.0f} s"
+                raise CONSOLE_SIGN_IN.refusal(message, retry_after_s=wait) from None
             self._event(error.kind, request, error.details)
-            raise (faults.no_operator() if error.known else faults.bad_key()) from None
+            if error.known:
+                raise faults.forbidden(_NO_OPERATOR, scope=SCOPE) from None
+            raise Fault(Code.UNAUTHENTICATED, Reason.REASON_CREDENTIAL_INVALID, _BAD_KEY) from None
 
     def _check_token(
         self, request: Request, nonce: str, fields: Mapping[str, str], who: Mapping[str, str]
@@ -160,7 +169,7 @@ class Guard:
             self._sessions.check_form(nonce, fields.get(FIELD, ""))
         except ForgedError as error:
             self._event("forged_form", request, {**who, "what": str(error)})
-            raise faults.forged_form() from None
+            raise faults.forbidden(_FORGED, field=FIELD) from None
 
     def _event(self, kind: str, request: Request, details: Mapping[str, str] | None = None) -> None:
         self._events.add(kind, client(request), {"path": request.url.path, **(details or {})})

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
@@ -11,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import jinja2
+from pydantic_core import to_json
 from starlette.responses import Response
 
 from services.monitoring.console.facts import words
@@ -19,21 +19,9 @@ FOLDER = Path(__file__).parents[1]
 STATIC = FOLDER / "static"
 _MARKS = {"good": "✓", "watch": "…", "bad": "✕", "undone": "↺", "none": ""}
 # Of an audit entry, in columns of the table.
-_COLUMNS = frozenset(
-    [
-        "at",
-        "event",
-        "pipeline",
-        "model",
-        "version",
-        "number",
-        "author",
-        "who",
-        "operator",
-        "reason",
-        "previous",
-    ]
-)
+_COLUMNS = {"at", "event", "pipeline", "model", "version", "number", "author", "who", "operator", "reason"}
+_COLUMNS |= {"previous"}
+_TEXT = 200
 
 
 class Renderer:
@@ -55,6 +43,7 @@ class Renderer:
             "share": words.share,
             "count": words.count,
             "rate": words.rate,
+            "age": words.age,
             "ago": self._ago,
             "when": when,
             "milliseconds": milliseconds,
@@ -80,8 +69,7 @@ class Renderer:
 
 def as_json(values: Mapping[str, Any], status: int = 200) -> Response:
     """What the page says, for programs. Numbers that JSON does not have become null."""
-    content = json.dumps(_finite(values), ensure_ascii=False, allow_nan=False).encode()
-    return Response(content, status, media_type="application/json")
+    return Response(to_json(values, inf_nan_mode="null"), status, media_type="application/json")
 
 
 def when(text: str) -> str:
@@ -97,9 +85,10 @@ def milliseconds(value: float | None) -> str:
 
 
 def figure(value: Any) -> str:
-    """A number with three or four digits; other values as they are."""
+    """A number with three or four digits; of other values, such as pictures and vectors, the beginning."""
     if isinstance(value, bool) or not isinstance(value, int | float):
-        return "–" if value is None else str(value)
+        text = "–" if value is None else str(value)
+        return text if len(text) <= _TEXT else f"{text[:_TEXT]}… ({len(text)} characters)"
     text = words.count(value) if isinstance(value, int) or abs(value) >= 10_000 else f"{value:.4g}"
     return text.replace("-", "\u2212", 1) if text.startswith("-") else text
 
@@ -129,20 +118,6 @@ def entry(values: Mapping[str, Any]) -> list[tuple[str, str]]:
 
 def _addresses() -> dict[str, str]:
     """Static file → where a page finds it; another content has another address, so browsers may keep it."""
-    files = [path for path in STATIC.rglob("*") if path.is_file()]
-    return {
-        (
-            name := str(path.relative_to(STATIC))
-        ): f"/static/{name}?{sha256(path.read_bytes()).hexdigest()[:12]}"
-        for path in files
-    }
-
-
-def _finite(value: Any) -> Any:
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
-    if isinstance(value, Mapping):
-        return {str(k): _finite(v) for k, v in value.items()}
-    if isinstance(value, list | tuple):
-        return [_finite(v) for v in value]
-    return value
+    names = [str(path.relative_to(STATIC)) for path in STATIC.rglob("*") if path.is_file()]
+    digests = {name: sha256((STATIC / name).read_bytes()).hexdigest() for name in names}
+    return {name: f"/static/{name}?{digest[:12]}" for name, digest in digests.items()}

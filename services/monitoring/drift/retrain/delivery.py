@@ -10,7 +10,6 @@ from collections.abc import Mapping
 from contextlib import suppress
 from typing import Any, Protocol
 
-from services.monitoring.drift.retrain import policy
 from services.monitoring.drift.retrain.metrics import RetrainMetrics
 from services.monitoring.drift.retrain.policy import RetrainPolicy, Trigger
 from services.monitoring.drift.settings import RetrainSettings
@@ -37,9 +36,9 @@ class Retraining:
         self._webhook = webhook
         self._metrics = metrics
         self._log = log
-        self._policy = RetrainPolicy(
-            settings.after_s, settings.pause_s, settings.per_day, policy.load(settings.memory)
-        )
+        self._policy = RetrainPolicy(settings.after_s, settings.pause_s, settings.per_day)
+        # Pipeline → when it was triggered, the oldest first.
+        self.triggered = self._policy.triggered
         self._waiting: asyncio.Queue[Trigger] = asyncio.Queue(_MOST_WAITING)
         # Causes that were held back and logged already: one line for each, not one for each look.
         self._held: dict[str, frozenset[tuple[str, str]]] = {}
@@ -55,15 +54,14 @@ class Retraining:
             which = frozenset((c.column, c.check) for c in causes)
             if not which <= self._held.get(pipeline, frozenset()):
                 self._held[pipeline] = which
-                self._metrics.held_back(pipeline)
+                self._metrics.held.labels(pipeline).inc()
                 self._log.warning(
                     "a retraining is held back by its rate limit", pipeline=pipeline, causes=said
                 )
             return
         self._held.pop(pipeline, None)
-        self._metrics.triggered(pipeline, causes[0].check)
+        self._metrics.triggers.labels(pipeline, causes[0].check).inc()
         self._log.warning("a retraining is due", pipeline=pipeline, arm=trigger.arm, causes=said)
-        self._remember()
         self._deliver(Trigger(pipeline, trigger.revision, trigger.arm, trigger.at, causes))
 
     async def run(self) -> None:
@@ -75,7 +73,7 @@ class Retraining:
             except Exception as error:  # noqa: BLE001 - later triggers must be delivered
                 problem = f"{type(error).__name__}: {error}"
             if problem:
-                self._metrics.failed(trigger.pipeline)
+                self._metrics.failures.labels(trigger.pipeline).inc()
                 self._log.error("a retraining's command failed", pipeline=trigger.pipeline, why=problem)
             else:
                 self._log.info("a retraining's command has ended", pipeline=trigger.pipeline)
@@ -88,16 +86,8 @@ class Retraining:
         try:
             self._waiting.put_nowait(trigger)
         except asyncio.QueueFull:
-            self._metrics.failed(trigger.pipeline)
+            self._metrics.failures.labels(trigger.pipeline).inc()
             self._log.error("a retraining is not started: too many wait", pipeline=trigger.pipeline)
-
-    def _remember(self) -> None:
-        try:
-            policy.save(self._settings.memory, self._policy.triggered)
-        except OSError as error:
-            self._log.warning(
-                "triggers of retrainings can't be remembered over a restart", why=error.strerror or str(error)
-            )
 
     async def _command(self, trigger: Trigger) -> str:
         """What went wrong; empty once it ended with 0."""

@@ -2,14 +2,9 @@
 
 from __future__ import annotations
 
-import json
-import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from pathlib import Path
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
-
-from headrace.state import atomic
 
 _DAY_S = 86_400.0
 # A cause that is longer is cut: an event must not grow with the number of columns.
@@ -38,16 +33,7 @@ class Trigger:
 
     def to_json(self) -> dict[str, Any]:
         """As command and webhook get it."""
-        return {
-            "event": "retrain",
-            "pipeline": self.pipeline,
-            "revision": self.revision,
-            "arm": self.arm,
-            "at": self.at,
-            "causes": [
-                {"check": c.check, "column": c.column, "text": c.text, "since": c.since} for c in self.causes
-            ],
-        }
+        return {"event": "retrain", **asdict(self)}
 
 
 @dataclass(slots=True)
@@ -76,25 +62,3 @@ class RetrainPolicy:
             return "held", lasting
         self.triggered[pipeline] = [*times, now]
         return "due", lasting
-
-
-def load(path: Path | None) -> dict[str, list[float]]:
-    """What was remembered; empty if there is nothing that can be read. Raises nothing."""
-    if path is None:
-        return {}
-    try:
-        found = json.loads(path.read_bytes())
-        return {str(name): _times(times) for name, times in found.items()}
-    except (OSError, ValueError, TypeError, AttributeError, RecursionError):
-        return {}
-
-
-def save(path: Path | None, triggered: Mapping[str, Sequence[float]]) -> None:
-    """Raises OSError."""
-    if path is not None:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        atomic.write(path, json.dumps({k: list(v) for k, v in triggered.items()}).encode())
-
-
-def _times(found: Any) -> list[float]:
-    return sorted(float(t) for t in found if math.isfinite(float(t)))

@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 from fsspec.implementations.arrow import ArrowFSWrapper
 from pyarrow import fs
 
-from headrace.events import EVENT_ID, ROW, SEQUENCE, TIME_US
+from headrace.events import CODE, EVENT_ID, ROW, SEQUENCE, TIME_US
 from services.monitoring.events.files.arrow import (
     REQUEST_ID,
     TENANT,
@@ -31,6 +31,7 @@ from services.monitoring.events.files.location import SUFFIX, Location
 from services.monitoring.events.files.selection import POSITION, concerned, conditions
 from services.monitoring.events.values import (
     Batch,
+    ErasedEvent,
     Erasure,
     EventFile,
     FileDamagedError,
@@ -40,7 +41,7 @@ from services.monitoring.events.values import (
     Query,
 )
 
-_COMMON = (TENANT, REQUEST_ID, TRACEPARENT, ROW, TIME_US, SEQUENCE, EVENT_ID)
+_COMMON = (CODE, TENANT, REQUEST_ID, TRACEPARENT, ROW, TIME_US, SEQUENCE, EVENT_ID)
 # A few rows are read as a whole group of them.
 _GROUP_ROWS = 32_768
 # Files that are looked through at once, the newest first: if they have enough, the others are not opened.
@@ -104,14 +105,16 @@ class EventFiles:
             places = [Position(row[0], row[1], bytes(row[2])) for row in found]
             return Newest(tables, places, [Problem(*problem) for problem in sorted(problems.items())])
 
-    def concerned(self, who: Erasure, file: EventFile) -> list[bytes]:
-        """The ids of the events in a file that an erasure names. Raises FileDamagedError."""
-        names = [TENANT, REQUEST_ID, EVENT_ID, *(subject.column for subject in who.subjects)]
+    def concerned(self, who: Erasure, file: EventFile) -> list[ErasedEvent]:
+        """The events in a file that an erasure names. Raises FileDamagedError."""
+        names = [TENANT, REQUEST_ID, EVENT_ID, ROW, *(subject.column for subject in who.subjects)]
         with _reading(file.path):
             schema = pq.read_schema(self._at(file.path), filesystem=self._fs)
             names = [name for name in dict.fromkeys(names) if name in schema.names]
             table = self._read(file.path, names)
-            return list(table.filter(concerned(table, who))[EVENT_ID].to_pylist())
+            gone = table.filter(concerned(table, who))
+            found = (gone[name].to_pylist() for name in (EVENT_ID, REQUEST_ID, ROW))
+            return list(map(ErasedEvent, *found))
 
     def rewrite(self, who: Erasure, file: EventFile, path: str) -> EventFile | None:
         """Writes what an erasure leaves of a file to `path`; None: nothing is left. Raises FileDamagedError."""

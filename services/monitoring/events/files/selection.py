@@ -7,7 +7,7 @@ from collections.abc import Iterable
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from headrace.events import EVENT_ID, ROW, SEQUENCE, TIME_US
+from headrace.events import CODE, EVENT_ID, ROW, SEQUENCE, TIME_US
 from services.monitoring.events.files.arrow import REQUEST_ID, TENANT, TRACEPARENT, header_of
 from services.monitoring.events.values import Erasure, Query
 
@@ -30,6 +30,8 @@ def conditions(query: Query) -> tuple[str, list[object]]:
         found.append((f'"{ROW}" = ?', [query.row]))
     if query.trace_id:
         found.append((f'contains("{TRACEPARENT}", ?)', [f"-{query.trace_id}-"]))
+    if query.failed:
+        found.append((f'"{CODE}" <> 0', []))
     if query.before is not None:
         place = ", ".join(f'"{name}"' for name in POSITION)
         found.append(

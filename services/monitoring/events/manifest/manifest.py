@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, fields
 from enum import StrEnum
 from typing import Protocol, TypeVar
 
@@ -14,9 +14,11 @@ import sqlalchemy as sa
 from services.monitoring.database.columns import insert
 from services.monitoring.events.manifest.ranges import Ranges
 from services.monitoring.events.manifest.tables import BATCHES, FILES, RANGES, STREAMS
-from services.monitoring.events.values import MAX_US, Batch, EventFile
+from services.monitoring.events.values import MAX_US, Batch, ErasedEvent, Erasure, EventFile
 
 T = TypeVar("T")
+Also = Callable[[sa.Connection], object]
+"""What is done in the same transaction."""
 
 
 class Facts(Protocol):
@@ -24,6 +26,12 @@ class Facts(Protocol):
 
     def query(self, work: Callable[[sa.Connection], T]) -> T: ...
     def write(self, work: Callable[[sa.Connection], T]) -> T: ...
+
+
+class Forget(Protocol):
+    """Removes what else the database has of events that an erasure found; without events, what else it names."""
+
+    def __call__(self, connection: sa.Connection, *, who: Erasure, gone: Sequence[ErasedEvent]) -> None: ...
 
 
 class State(StrEnum):
@@ -65,6 +73,7 @@ class Waiting:
     """Batches of one kind that are in no file. `since`: when the oldest was stored, seconds since 1970."""
 
     kind: str
+    pipeline: str
     rows: int
     bytes: int
     since: float
@@ -122,13 +131,12 @@ class Manifest:
         """What is in no file yet, by kind."""
         found = sa.select(
             BATCHES.c.kind,
-            sa.func.sum(BATCHES.c.rows),
-            sa.func.sum(BATCHES.c.bytes),
+            BATCHES.c.pipeline,
+            sa.cast(sa.func.sum(BATCHES.c.rows), sa.BigInteger),
+            sa.cast(sa.func.sum(BATCHES.c.bytes), sa.BigInteger),
             sa.func.min(BATCHES.c.stored),
-        ).group_by(BATCHES.c.kind)
-        return self._facts.query(
-            lambda c: [Waiting(kind, int(rows), int(size), at) for kind, rows, size, at in c.execute(found)]
-        )
+        ).group_by(BATCHES.c.kind, BATCHES.c.pipeline)
+        return self._facts.query(lambda c: [Waiting(*row) for row in c.execute(found)])
 
     def oldest(self, kind: str, most_bytes: int) -> list[Batch]:
         """The oldest batches of a kind, at least one, together about `most_bytes`."""
@@ -164,8 +172,9 @@ class Manifest:
 
         self._facts.write(work)
 
-    def replace(self, old: str, new: EventFile | None, now: float) -> None:
-        """A file stands for another one, or (None) nothing does. Raises ChangedError: the other one is not read any more."""
+    def replace(self, old: str, new: EventFile | None, now: float, also: Also) -> None:
+        """A file stands for another one, or (None) nothing does; `also` is done with it. Raises ChangedError: the other one is
+        not read any more."""
 
         def work(connection: sa.Connection) -> None:
             if new is not None and _state(connection, new.path) == State.LIVE:
@@ -177,8 +186,13 @@ class Manifest:
                 raise ChangedError
             if new is not None:
                 _publish(connection, new, now)
+            also(connection)
 
         self._facts.write(work)
+
+    def also(self, what: Also) -> None:
+        """In a transaction of its own."""
+        self._facts.write(what)
 
     def doom(self, paths: Iterable[str], now: float) -> None:
         """These files are read no more."""
@@ -284,17 +298,7 @@ def _extend(connection: sa.Connection, epoch: int, known: Ranges, more: Ranges) 
 
 
 def _add(connection: sa.Connection, batch: NewBatch, now: float) -> None:
-    row = {
-        "kind": batch.kind,
-        "pipeline": batch.pipeline,
-        "rows": batch.rows,
-        "bytes": len(batch.content),
-        "first_us": batch.first_us,
-        "last_us": batch.last_us,
-        "stored": now,
-        "content": batch.content,
-    }
-    connection.execute(BATCHES.insert(), row)
+    connection.execute(BATCHES.insert(), asdict(batch) | {"bytes": len(batch.content), "stored": now})
 
 
 def _batches(connection: sa.Connection, *conditions: sa.ColumnElement[bool]) -> list[Batch]:
@@ -306,23 +310,13 @@ def _batches(connection: sa.Connection, *conditions: sa.ColumnElement[bool]) -> 
 
 def _files(connection: sa.Connection, *conditions: sa.ColumnElement[bool]) -> list[EventFile]:
     found = (
-        sa.select(FILES)
+        sa.select(*(FILES.c[field.name] for field in fields(EventFile)))
         .where(FILES.c.state == State.LIVE, *conditions)
         .order_by(FILES.c.last_us.desc(), FILES.c.path)
     )
     return [
-        EventFile(
-            r.path,
-            r.sha256,
-            r.bytes,
-            r.rows,
-            r.pipeline,
-            r.first_us,
-            r.last_us,
-            tuple(json.loads(r.tenants)),
-            r.header,
-        )
-        for r in connection.execute(found)
+        EventFile(**{**row, "tenants": tuple(json.loads(row["tenants"]))})
+        for row in connection.execute(found).mappings()
     ]
 
 
@@ -331,18 +325,7 @@ def _state(connection: sa.Connection, path: str) -> str | None:
 
 
 def _publish(connection: sa.Connection, file: EventFile, now: float) -> None:
-    values = {
-        "state": State.LIVE,
-        "since": now,
-        "sha256": file.sha256,
-        "bytes": file.bytes,
-        "rows": file.rows,
-        "pipeline": file.pipeline,
-        "first_us": file.first_us,
-        "last_us": file.last_us,
-        "tenants": json.dumps(file.tenants),
-        "header": file.header,
-    }
+    values = asdict(file) | {"state": State.LIVE, "since": now, "tenants": json.dumps(file.tenants)}
     connection.execute(FILES.update().where(FILES.c.path == file.path).values(values))
 
 

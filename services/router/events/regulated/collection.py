@@ -1,18 +1,15 @@
-"""Brings the journal's complete files to the monitoring service, and removes them when it has stored them."""
+"""Brings what waits in the journal to the monitoring service, and removes it when that has stored it."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
-from pathlib import Path
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from headrace.hop.errors import Fault
-from headrace.state.files.claims import claimed
 from services.router.events.metrics import EventMetrics
 from services.router.events.regulated.commits import Codec, Committer
-from services.router.events.regulated.frames import JournalError
-from services.router.events.regulated.journal_file import ASIDE_SUFFIX, JournalFiles
+from services.router.events.regulated.journal import Journal, Row
 from services.router.facts.sender import is_final
 
 _CALL_S = 10.0
@@ -24,7 +21,7 @@ class Collection:
 
     def __init__(
         self,
-        files: JournalFiles,
+        journal: Journal,
         codec: Codec,
         committer: Committer,
         metrics: EventMetrics,
@@ -32,7 +29,7 @@ class Collection:
         clock: Callable[[], float],
         log: Any,
     ) -> None:
-        self._files = files
+        self._journal = journal
         self._codec = codec
         self._committer = committer
         self._metrics = metrics
@@ -45,79 +42,47 @@ class Collection:
         """Runs until cancelled."""
         while True:
             await asyncio.sleep(self._every_s)
+            why = ""
             try:
                 await self.collect()
-            except Exception as error:  # noqa: BLE001 - the loop must go on: the files are still there
-                self._fails(f"{type(error).__name__}: {error}")
+            except Fault as fault:
+                why = fault.message
+            except Exception as error:  # noqa: BLE001 - the loop must go on: what waits is still there
+                why = f"{type(error).__name__}: {error}"
+            if why and not self._failing:
+                self._log.warning("the journal can't be collected; it grows meanwhile", error=why)
+            elif self._failing and not why:
+                self._log.info("the journal is collected again")
+            self._failing = bool(why)
 
     async def collect(self) -> None:
-        """Once: closes the file that is written, and brings all that are complete."""
-        await asyncio.to_thread(self._files.rotate)
-        for path in await asyncio.to_thread(self._files.complete):
-            with claimed(path) as ours:
-                # Another process may have brought or moved it.
-                if not ours:
-                    continue
-                if not await self._bring(path):
-                    break
-        self._metrics.uncollected.set(await asyncio.to_thread(self._files.size_bytes))
-        self._metrics.works.set(await asyncio.to_thread(self._files.writable))
+        """All that waits, once. Raises Fault, OSError."""
+        self._metrics.works.set(await asyncio.to_thread(self._journal.writable))
+        try:
+            while rows := await asyncio.to_thread(self._journal.oldest, _MESSAGE_BYTES):
+                await self._bring(rows)
+        finally:
+            self._metrics.uncollected.set(await asyncio.to_thread(self._journal.size_bytes))
 
-    async def _bring(self, path: Path) -> bool:
-        """Whether it makes sense to go on with the next file."""
-        frames, damage = await asyncio.to_thread(_readable, self._files, path)
-        for content in _joined(frames):
-            try:
-                await self._committer.commit(self._codec.decode(content), self._clock() + _CALL_S)
-            except ValueError as error:
-                damage = str(error)
-            except Fault as fault:
-                if not is_final(fault):
-                    self._fails(fault.message)
-                    return False
-                damage = fault.message  # of this message: the others are brought all the same
-        await asyncio.to_thread(_done_with, path, damaged=bool(damage))
-        if damage:
+    async def _bring(self, rows: Sequence[Row]) -> None:
+        why = "" if all(row.sound for row in rows) else "its checksum is wrong"
+        try:
+            if not why:
+                # The bytes of several messages, one after the other, are one message with the groups of all.
+                events = self._codec.decode(b"".join(row.content for row in rows))
+                await self._committer.commit(events, self._clock() + _CALL_S)
+        except ValueError as error:
+            why = str(error)
+        except Fault as fault:
+            if not is_final(fault):
+                raise
+            why = fault.message
+        if why and len(rows) > 1:
+            for row in rows:
+                await self._bring([row])
+            return
+        await asyncio.to_thread(self._journal.settle, rows, why)
+        if why:
             self._log.error(
-                "a file of the journal can't be read; it was set aside", file=path.name, error=damage
+                "a message of the journal can't be read; it was set aside", row=rows[0].id, error=why
             )
-        if self._failing:
-            self._failing = False
-            self._log.info("the journal is collected again")
-        return True
-
-    def _fails(self, why: str) -> None:
-        if not self._failing:
-            self._failing = True
-            self._log.warning("the journal can't be collected; it grows meanwhile", error=why)
-
-
-def _readable(files: JournalFiles, path: Path) -> tuple[list[bytes], str]:
-    """The frames of a file up to the first that is damaged, and what is wrong with it; "": nothing."""
-    frames: list[bytes] = []
-    try:
-        for content in files.frames(path):
-            frames.append(content)  # noqa: PERF402 - those before a damaged one count
-    except JournalError as error:
-        return frames, str(error)
-    return frames, ""
-
-
-def _done_with(path: Path, *, damaged: bool) -> None:
-    if damaged:
-        path.rename(path.with_name(path.name + ASIDE_SUFFIX))
-    else:
-        path.unlink()
-
-
-def _joined(frames: list[bytes]) -> list[bytes]:
-    """Fewer, larger messages: the bytes of several messages, one after the other, are one message with the groups of all."""
-    found: list[list[bytes]] = []
-    size = _MESSAGE_BYTES
-    for content in frames:
-        if size + len(content) > _MESSAGE_BYTES:
-            found.append([])
-            size = 0
-        found[-1].append(content)
-        size += len(content)
-    return [b"".join(parts) for parts in found]

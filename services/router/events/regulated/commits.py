@@ -15,8 +15,8 @@ from headrace.hop.errors import Fault
 from services.router import errors
 from services.router.events.groups import GroupBuilder
 from services.router.events.metrics import EventMetrics
-from services.router.events.regulated.journal_file import JournalFiles
-from services.router.events.ring import Answered, AnsweredBatch, Notes, Standing
+from services.router.events.regulated.journal import Journal
+from services.router.events.ring import AnsweredBatch, Notes, Standing
 from services.router.pipelines import Served
 from services.router.routes.route import Route
 from services.router.routes.run import RouteResult
@@ -65,26 +65,23 @@ class _Waiting:
 class Commits:
     """Batches that come while others are being committed are committed together.
 
-    `committer` None: there is no monitoring. `files` None: there is no journal, or it takes nothing new. With neither, regulated
-    predictions are refused. `clock`: monotonic seconds. `answered`: told of what is committed;
-    quick, and never raises.
+    `committer` None: there is no monitoring. `journal` None: there is none, or it takes nothing new. With neither, regulated
+    predictions are refused. `clock`: monotonic seconds.
     """
 
     def __init__(
         self,
         committer: Committer | None,
-        files: JournalFiles | None,
+        journal: Journal | None,
         notes: Notes,
         builder: GroupBuilder,
         codec: Codec,
         metrics: EventMetrics,
         clock: Callable[[], float],
         log: Any,
-        answered: Answered | None = None,
     ) -> None:
         self._committer = committer
-        self._answered = answered
-        self._files = files
+        self._journal = journal
         self._notes = notes
         self._builder = builder
         self._codec = codec
@@ -99,7 +96,7 @@ class Commits:
 
     def refusal(self) -> RowError | None:
         """Why regulated rows need not be computed at all now; None: they can be recorded, as far as is known."""
-        if self._committer is None and self._files is None:
+        if self._committer is None and self._journal is None:
             return errors.journal_unavailable(
                 STAGE, "this router has neither `monitoring` nor `events.journal`"
             )
@@ -120,8 +117,6 @@ class Commits:
         if self._committing is None:
             self._committing = asyncio.create_task(self._commit_all())
         if await waiting.done:
-            if self._answered is not None and route.plan.pipeline.explanations is not None:
-                self._answered(route, result, waiting.noted)
             return result
         return self.refused(result, errors.journal_unavailable(STAGE, _NOWHERE))
 
@@ -133,11 +128,9 @@ class Commits:
         return RouteResult(failed, result.fallbacks, result.models, result.columns)
 
     async def close(self) -> None:
-        """Commits what waits, and closes the file."""
+        """Commits what waits."""
         if self._committing is not None:
             await self._committing
-        if self._files is not None:
-            await asyncio.to_thread(self._files.rotate)
 
     async def _commit_all(self) -> None:
         try:
@@ -175,15 +168,15 @@ class Commits:
     async def _by_monitoring(self, events: Any, batches: Sequence[AnsweredBatch]) -> bool:
         """Whether monitoring has them. Raises Fault if there is nothing but monitoring."""
         committer, now, wait = self._committer, self._clock(), _CALL_S
-        if committer is None or (self._files is not None and self._away is not None and now < self._away):
+        if committer is None or (self._journal is not None and self._away is not None and now < self._away):
             return False
-        if self._files is not None:
+        if self._journal is not None:
             left = [d - now for noted in batches for d in noted.rows.deadlines if d > now]
             wait = min(_CALL_S, max(min(left, default=0.0) * _SHARE, _LEAST_S))
         try:
             await committer.commit(events, now + wait)
         except Fault as fault:
-            if self._files is None:
+            if self._journal is None:
                 raise
             if self._away is None:
                 self._log.warning(
@@ -198,15 +191,13 @@ class Commits:
 
     async def _by_journal(self, epoch: int, events: Any) -> None:
         """Raises OSError."""
-        files = self._files
-        assert files is not None, "monitoring would have raised"
-        await asyncio.to_thread(lambda: files.append(epoch, self._codec.encode(events)))
+        journal = self._journal
+        assert journal is not None, "monitoring would have raised"
+        await asyncio.to_thread(lambda: journal.append(epoch, self._codec.encode(events)))
 
     def _failed(self, error: Exception) -> None:
-        # The numbers are used up, but no event of an answer was lost: what comes next is another stream, with a file of its own.
+        # The numbers are used up, but no event of an answer was lost: what comes next is another stream.
         self._notes.epoch, self._notes.noted = secrets.randbits(63) + 1, 0
-        if self._files is not None:
-            self._files.rotate()
         if self._again is None:
             told = error.strerror if isinstance(error, OSError) else f"{type(error).__name__}: {error}"
             self._log.error("regulated predictions can't be recorded; they are refused", error=told)

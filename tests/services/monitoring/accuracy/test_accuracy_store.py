@@ -51,7 +51,7 @@ class Offline:
         new = (place, name) not in self.values
         differs = self.values.setdefault((place, name), value) != value
         self.contradictions[place] += differs
-        return Recorded(new, new and place not in self.made, not new and not differs, differs)
+        return Recorded(new, place not in self.made, not new and not differs, differs)
 
     def windows(self) -> dict[tuple[str, float], list[int]]:
         """(version, start) → predictions, labelled, wrong, contradictions."""

@@ -13,7 +13,6 @@ from services.monitoring.alerts.counts import ObjectiveHistory
 from services.monitoring.alerts.watch import AlertMetrics, Watch
 from services.monitoring.cost.processes import Page, Target
 from services.monitoring.database.facts import Facts
-from tests.libs.slo.alert_world import RULES
 from tests.libs.slo.promtool_case import Case
 
 MIDNIGHT = 20_000 * 86_400.0
@@ -58,7 +57,7 @@ class Monitoring:
         log = structlog.get_logger()
         history = ObjectiveHistory(facts)
         tell = lambda found: self.told.append(list(found))  # noqa: E731  # used once
-        self.watch = Watch(alerts(RULES), history, AlertMetrics(self.registry), tell, lambda: self.now, log)
+        self.watch = Watch(alerts(), history, AlertMetrics(self.registry), tell, lambda: self.now, log)
 
     def read(self, said: dict[str, list[str]], silent: tuple[str, ...] = ()) -> None:
         """One reading: instance → the lines that it says."""

@@ -31,12 +31,10 @@ from headrace.repository.access_log import AccessLog
 from headrace.ticks import LATENCY_BUCKETS, ArmFigures, ArmName, Tick, added, latency_bucket
 from services.monitoring.alerts.watch import Watch
 from services.monitoring.console.assembly import console
-from services.monitoring.console.panels.freshness import Freshness
 from services.monitoring.console.ports import ConsoleSources, Panel, PanelRow, PanelSource, Sources
 from services.monitoring.console.settings import ConsoleSettings
 from services.monitoring.guards.guard import Finding, Verdict
 from services.monitoring.outcomes.records import Outcome
-from services.monitoring.outcomes.succession import Succession
 from services.monitoring.rollouts.analyser import Status
 from services.monitoring.rollouts.judgement import Judgement
 from services.monitoring.ticks import Ticks
@@ -88,11 +86,9 @@ class Place:
     keys: dict[str, str] = field(default_factory=dict)
     requests: ConsoleSources | None = None
     traces: Path | None = None
-    freshness: Freshness = field(default_factory=Freshness)
     alertmanager: str | None = None
     alerts: Watch | None = None
     opened: list[World] = field(default_factory=list)
-    succession: Succession | None = None
     # Setting of a service that has the same releases.
     control: Mapping[str, Any] = field(default_factory=dict)
 
@@ -190,9 +186,7 @@ class Place:
 
         others = replace(
             self.requests or ConsoleSources(none),
-            freshness=self.freshness,
             panels=self.panels,
-            succession=lambda _: self.succession,
             alerts=self.alerts,
         )
         return Sources(self.store, self.ticks, self.statuses.get, lambda _: SLOW_S, read_out, others)

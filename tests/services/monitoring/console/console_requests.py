@@ -1,9 +1,9 @@
 """Predictions that were answered, with their trace and what became known of them, for the console's pages."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -11,8 +11,11 @@ from headrace.columns import Batch, Column, DType, Rows
 from headrace.events import EventGroup, GroupHeader, Mask, event_ids
 from headrace.hop.errors import Code, Reason
 from headrace.pipeline import ModelUse, parse
+from services.monitoring.console.freshness import FreshnessPanel
 from services.monitoring.console.ports import ConsoleSources, Explain
+from services.monitoring.console.requests.views import Views
 from services.monitoring.events.query import Found, find
+from services.monitoring.events.store import EventStore
 from services.monitoring.events.values import Query
 from services.monitoring.explanations.records import ColumnContribution, Explanation, ShownExplanation
 from services.monitoring.outcomes.records import Outcome
@@ -41,6 +44,9 @@ SHA = "16f8286624c1f9c7fd860a33cca332a1828008cc890feacd27ead75317f4b781"
 HOUR_US = 3_600_000_000
 
 
+T = TypeVar("T")
+
+
 @dataclass
 class Recorded:
     """Events in a real store; `asked`: what was looked for."""
@@ -52,6 +58,9 @@ class Recorded:
     async def events(self, query: Query) -> Found:
         self.asked.append(query)
         return find(self.world.store, query)
+
+    async def over(self, what: Callable[[EventStore], T]) -> T:
+        return what(self.world.store)
 
     async def outcomes_of(self, tenant: str, request_id: str) -> Sequence[Outcome]:
         return self.outcomes if (tenant, request_id) == ("acme", REQUEST) else []
@@ -74,15 +83,15 @@ def recorded(place: Place, explanation: Explain | None = None) -> Recorded:
     world = World(place.folder / "events")
     world.wall.now = at
     place.opened.append(world)
-    group = answered(revision, at)
-    world.take(group)
+    world.take(answered(revision, at))
     traces = place.folder / "traces"
     traces.mkdir()
     (traces / "spans.jsonl").write_text(json.dumps(trace(at)) + "\n")
     made = Recorded(world, [Outcome(REQUEST, 0, "late", 1.0, True, place.wall - 5)])
     place.traces = traces
-    place.requests = ConsoleSources(made.outcomes_of, made.events, explanation=explanation)
-    place.freshness.observe(group.header, group.batch.columns, at)
+    place.requests = ConsoleSources(made.outcomes_of, made.events, made.over, explanation=explanation)
+
+    place.panels.append(FreshnessPanel(made.over, Views(place.store), lambda: place.wall))
     return made
 
 

@@ -10,7 +10,9 @@ from typing import Any
 
 from prometheus_client import CollectorRegistry
 
-from headrace.cost import Account, Key, PricesFile, Work
+from headrace.api.monitoring.v1 import cost_pb2 as pb
+from headrace.cost import Key, PricesFile, Work
+from headrace.cost.account import key_of
 from services.monitoring.cost import ledger
 from services.monitoring.cost.collector import Collected, Collector
 from services.monitoring.cost.from_events import CostObserver
@@ -55,13 +57,12 @@ class World:
         return CostSettings(
             targets=self.folder / "targets.json",
             prices=self.prices,
-            kept=self.folder / "kept.json",
         )
 
     @contextmanager
     def collector(self) -> Iterator[Collector]:
         with ThreadPoolExecutor(2) as asking:
-            prices = PricesFile(self.settings.prices, self.settings.kept)
+            prices = PricesFile(self.settings.prices)
             yield Collector(self.settings, None, prices, self.facts, lambda: self.now, asking, self._ask)
 
     @contextmanager
@@ -87,7 +88,7 @@ class World:
         self.name_targets()
         return collector.collect(work or {})
 
-    def account(self) -> Account:
+    def account(self) -> pb.CostAccount:
         """What the ledger says of the last hour."""
         [found] = self.facts.query(lambda connection: ledger.accounts(connection, self.now - 3600))
         return found
@@ -106,10 +107,10 @@ class World:
         return None if text is None else read(target, text)
 
 
-def cpu_s(account: Account, key: Key, service: str = "") -> float:
+def cpu_s(account: pb.CostAccount, key: Key, service: str = "") -> float:
     """CPU seconds of a key."""
     return sum(
         line.quantity
-        for line in account.lines
-        if line.key == key and line.resource == "cpu" and service in ("", line.service)
+        for line in account.charges
+        if line.key == key_of(key) and line.resource == "cpu" and service in ("", line.service)
     )

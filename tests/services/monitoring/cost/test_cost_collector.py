@@ -7,13 +7,15 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from headrace.cost import Key, Work
-from headrace.cost.usage import BESIDE, IDLE, OVERHEAD, REFUSED
+from headrace.cost import Key, Work, report
+from headrace.cost.account import key_of
+from headrace.cost.usage import IDLE, OVERHEAD, REFUSED
 from services.monitoring.cost import ledger
 from services.monitoring.cost.processes import TargetsError, resolved
 from services.monitoring.cost.settings import CostSettings
 from services.monitoring.database.facts import Facts
 from services.monitoring.outcomes.records import StorageError
+from tests.libs.cost.cost_accounts import counts_of
 from tests.services.monitoring.cost.cost_world import A, B, World, cpu_s, page
 
 EXECUTOR = "executor"
@@ -36,9 +38,9 @@ def test_each_interval_counts_what_is_new_since_the_last(world: World) -> None:
     account = world.account()
     assert cpu_s(account, A) == pytest.approx(2.25)
     assert cpu_s(account, B) == pytest.approx(1.75)
-    assert account.seconds == pytest.approx(20)
-    assert account.charged == pytest.approx(account.bill, rel=1e-9)
-    assert account.counts == {A: (1, 1), B: (2, 2)}
+    assert account.watched.seconds == 20
+    assert report(account, "tenant").charged == pytest.approx(report(account, "tenant").bill, rel=1e-9)
+    assert counts_of(account) == {A: (1, 1), B: (2, 2)}
 
 
 def test_two_processes_that_collect_count_nothing_twice(world: World) -> None:
@@ -48,7 +50,7 @@ def test_two_processes_that_collect_count_nothing_twice(world: World) -> None:
         world.later(one, 10, {B: work(1.0)}, executor=page(15.0))
     account = world.account()
     assert (cpu_s(account, A), cpu_s(account, B)) == (pytest.approx(2.0), pytest.approx(3.0))
-    assert account.seconds == pytest.approx(20)
+    assert account.watched.seconds == 20
 
 
 def test_an_interval_whose_commit_nobody_confirmed_counts_once(
@@ -61,7 +63,7 @@ def test_an_interval_whose_commit_nobody_confirmed_counts_once(
         found = world.later(collector, 10, {A: work(1.0)}, executor=page(12.0))
     assert found is not None
     assert cpu_s(world.account(), A) == pytest.approx(2.0)
-    assert world.account().counts == {A: (1, 1)}
+    assert counts_of(world.account()) == {A: (1, 1)}
 
 
 def test_the_start_of_a_process_is_nobody_s(world: World) -> None:
@@ -81,7 +83,7 @@ def test_a_time_in_which_nobody_watched_is_not_billed(world: World) -> None:
         world.later(collector, 10, {A: work(1.0)}, executor=page(501.0))
     account = world.account()
     assert cpu_s(account, A) == pytest.approx(1.0)
-    assert account.seconds == pytest.approx(10)
+    assert account.watched.seconds == 10
 
 
 def test_a_process_that_does_not_answer_is_charged_when_it_does(world: World) -> None:
@@ -109,21 +111,7 @@ def test_refused_requests_are_paid_by_who_sent_them(world: World) -> None:
     account = world.account()
     key = Key("b", "p", "", REFUSED)
     assert cpu_s(account, key) == pytest.approx(1.0)
-    assert account.counts == {key: (0, 100)}
-
-
-def test_what_models_run_beside_events_is_apart(world: World) -> None:
-    """As shadows and explanations do."""
-    ran = 'headrace_executor_run_seconds_sum{model="m",version="1"}'
-    with world.collector() as collector:
-        world.later(collector, 0, executor=page(1.0, **{ran: 3.0}))
-        world.later(collector, 10, {A: work(250_000.0)}, executor=page(2.0, **{ran: 4.0}))
-        # Events that come a little late are none of it.
-        world.later(collector, 10, {A: work(960_000.0)}, executor=page(3.0, **{ran: 5.0}))
-    account = world.account()
-    beside = Key("", "", "m:1", BESIDE)
-    assert cpu_s(account, beside) == pytest.approx(0.75)
-    assert cpu_s(account, A) == pytest.approx(1.25)
+    assert counts_of(account) == {key: (0, 100)}
 
 
 def test_prices_that_change_hold_from_then_on(world: World) -> None:
@@ -135,9 +123,9 @@ def test_prices_that_change_hold_from_then_on(world: World) -> None:
         prices.write_text("prices: {core_hour: 7200, memory_gb_hour: 0}\nreserved: {cores: 1}\n")
         world.later(collector, 10, {A: work(1.0)}, executor=page(2.0))
     account = world.account()
-    assert account.bill == pytest.approx(10 + 20)
-    assert sum(line.amount for line in account.lines if line.key == A) == pytest.approx(1 + 2)
-    assert sum(line.amount for line in account.lines if line.key.traffic == IDLE) == pytest.approx(9 + 18)
+    assert report(account, "tenant").bill == pytest.approx(10 + 20)
+    assert sum(line.amount for line in account.charges if line.key == key_of(A)) == pytest.approx(1 + 2)
+    assert sum(line.amount for line in account.charges if line.key.traffic == IDLE) == pytest.approx(9 + 18)
 
 
 def test_without_targets_nothing_is_written(world: World) -> None:
@@ -216,13 +204,13 @@ async def test_what_can_t_be_written_is_written_later(
         assert world.metric("headrace_cost_failing") == 1
         assert world.log.events == ["the ledger of cost is not written"]
         with pytest.raises(StorageError):
-            await keeper.accounts(3600.0)
+            await ledger.read_accounts(world.facts, 3600.0)
         world.facts._database = working
         world.pages = {EXECUTOR: page(3.0)}
         await keeper.close()
     assert world.metric("headrace_cost_failing") == 0
     assert world.log.events[-1] == "the ledger of cost is written again"
-    assert world.account().counts == {A: (5, 5), B: (3, 3)}
+    assert counts_of(world.account()) == {A: (5, 5), B: (3, 3)}
     assert world.metric("headrace_cost_total", pipeline="p", kind="live") > 0
 
 

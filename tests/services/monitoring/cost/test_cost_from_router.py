@@ -1,124 +1,37 @@
-"""From requests of two tenants at a real router, over sockets and events, to what each pays; explanations are paid by the
-tenant for whom predictions are explained."""
+"""From runs of the router and their events to what each tenant pays, whatever the arms; explanations are paid by the tenant
+for whom predictions are explained."""
 
 import asyncio
-import random
-import time
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from prometheus_client import CollectorRegistry, ProcessCollector, start_http_server
 
 from headrace.api.monitoring.v1 import explanations_pb2 as pb
-from headrace.api.monitoring.v1 import facts_pb2
 from headrace.columns import Batch, Column, DType, Rows, Timing
-from headrace.cost import Key, Work
-from headrace.cost.usage import BESIDE, CACHED, EXPLAINED, REPLAYED, SHADOW
+from headrace.cost import Interval, Key, Prices, ProcessUse, Work, billed, charges, report
+from headrace.cost.usage import CACHED, EXPLAINED, REPLAYED, SHADOW
 from headrace.events import EventGroup, GroupHeader
-from headrace.hop import config
-from headrace.hop.definition import Definition, Service
 from headrace.hop.testing import served
-from headrace.pipeline import ModelUse
+from headrace.pipeline import ModelStage, ModelUse, parse
 from services.monitoring.cost.from_events import CostObserver
 from services.monitoring.cost.from_explanations import ExplanationCost, ExplanationWork
 from services.monitoring.database.facts import Facts
-from services.monitoring.events.settings import EventStorage
-from services.monitoring.events.wiring import events
-from services.monitoring.intake.servicer import FactsServicer
-from services.monitoring.metrics import Metrics
-from services.monitoring.ticks import Ticks
 from services.monitoring.wiring import SERVICE
+from services.router.pipelines import Compiler, Served
+from services.router.routes.route import Route, Share
+from services.router.routes.table import RouteTable
+from services.router.stages.runner import StageResult
+from tests.first_release import first_released
+from tests.libs.cost.cost_accounts import counts_of
+from tests.services.monitoring import monitoring_calls
 from tests.services.monitoring.cost.cost_world import World, cpu_s, page
 from tests.services.monitoring.cost.test_cost_collector import EXECUTOR
-from tests.services.monitoring.monitoring_calls import report
-from tests.services.monitoring.monitoring_outcomes import Log
-from tests.services.router.router_leaves import SCORED, Suite, batch_of, suite, total
-from tests.services.waiting import until
-
-TIMES = 10
-
-
-@asynccontextmanager
-async def answering(folder: Path, observer: CostObserver) -> AsyncIterator[Suite]:
-    """A router with its leaves, and the reception of events with the observer."""
-
-    @asynccontextmanager
-    async def build(_settings: Any, runtime: Any) -> AsyncIterator[list[Service]]:
-        async with events(EventStorage(), None, [observer], runtime) as (_, reception):
-            nothing: Any = None
-            ticks, metrics = Ticks(time.monotonic), Metrics(CollectorRegistry())
-            intake = FactsServicer(ticks, reception, nothing, nothing, nothing, metrics, Log())
-            yield [Service(facts_pb2.DESCRIPTOR.services_by_name["FactsService"], intake)]
-
-    async with served(Definition("monitoring", config.ServiceSettings, build)) as monitoring:
-        given = {"monitoring": {"target": monitoring.target}, "tick_s": 600.0, "events": {"wait_s": 0.02}}
-        async with suite(folder / "documents", {"scored": SCORED}, **given) as started:
-            started.executor.models["adder"] = ran
-            yield started
-
-
-async def ran(batch: Batch) -> Batch:
-    """As the executor answers: a run has its fixed work and that of its rows."""
-    count = len(batch)
-    timings = [
-        Timing("queue", "executor", 0, 900, count),
-        Timing("run", "executor", 900, 50 + 20 * count, count),
-    ]
-    return Batch(batch.rows, {c.name: c for c in total(batch)}, timings=timings)
-
-
-@pytest.mark.parametrize("address", ["sqlite"], indirect=True)
-async def test_ten_times_the_rows_cost_ten_times_as_much(tmp_path: Path, facts: Facts) -> None:
-    observer, world = CostObserver(), World(tmp_path, facts)
-    registry = CollectorRegistry()
-    ProcessCollector(registry=registry)
-    server, thread = start_http_server(0, addr="127.0.0.1", registry=registry)
-    # All services are in this process, as in the shape together.
-    (tmp_path / "targets.json").write_text(
-        f'[{{"targets": ["127.0.0.1:{server.server_port}"], "labels": {{"instance": "ingress"}}}}]'
-    )
-    seen: dict[Key, Work] = {}
-
-    def rows_seen() -> int:
-        for key, work in observer.take().items():
-            seen.setdefault(key, Work()).add(work)
-        return sum(work.rows for key, work in seen.items() if key.tenant in ("a", "b"))
-
-    try:
-        with world.collector() as collector:
-            assert await asyncio.to_thread(collector.collect, {}) is None
-            async with answering(tmp_path, observer) as started:
-                asked = [("a", 1 + i % 3) for i in range(30)] + [("b", 1 + i % 3) for i in range(30 * TIMES)]
-                random.Random(1).shuffle(asked)
-                # On a busy machine the first calls may fail, and what fails names no model.
-                await started.until_answered("scored")
-                await asyncio.gather(
-                    *(_ask(started, tenant, rows, i) for i, (tenant, rows) in enumerate(asked))
-                )
-                await until(lambda: rows_seen() >= sum(rows for _, rows in asked))
-            world.now += 15
-            await asyncio.to_thread(collector.collect, seen)
-            account = world.account()
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()
-    a, b = (Key(tenant, "scored", "adder:7") for tenant in "ab")
-    assert (account.counts[a], account.counts[b]) == ((60, 30), (600, 300))
-    assert cpu_s(account, b) / cpu_s(account, a) == pytest.approx(TIMES, rel=0.1)
-    assert account.charged == pytest.approx(account.bill, rel=0.001)
-    assert {line.service for line in account.lines if line.key == a} >= {"executor", "router", "ingress"}
-
-
-async def _ask(started: Suite, tenant: str, rows: int, number: int) -> None:
-    batch = batch_of(["k"] * rows, [1.0] * rows, budget_s=60.0, request_id=f"r{number}")
-    reply = await started.ask("scored", replace(batch, rows=replace(batch.rows, tenants=[tenant] * rows)))
-    assert not reply.batch.errors
+from tests.services.router.test_router_routes import batch as batch_of_x
+from tests.services.router.test_router_run_events import Observed
 
 
 def observed(header: GroupHeader, cached: list[bool]) -> dict[Key, Work]:
@@ -172,18 +85,15 @@ def test_the_executors_time_is_divided_by_what_explanations_took(tmp_path: Path,
     world = World(tmp_path, facts)
     work: dict[Key, Work] = {}
     cost = ExplanationCost(work.update)
-    run = 'headrace_executor_run_seconds_sum{model="m",version="1"}'
     with world.collector() as collector:
-        world.later(collector, 0, executor=page(100.0, **{run: 0.0}))
+        world.later(collector, 0, executor=page(100.0))
         cost.take([asked("a", 3.0), asked("b", 1.0)])
-        world.later(collector, 10, work, executor=page(104.0, **{run: 4.0}))
+        world.later(collector, 10, work, executor=page(104.0))
     account = world.account()
     assert cpu_s(account, Key("a", "p", "m:1", EXPLAINED), EXECUTOR) == pytest.approx(3.0)
     assert cpu_s(account, Key("b", "p", "m:1", EXPLAINED), EXECUTOR) == pytest.approx(1.0)
-    # Told of, so it is nobody's any more.
-    assert not [line for line in account.lines if line.key.traffic == BESIDE]
-    assert sum(line.amount for line in account.lines) == pytest.approx(account.bill)
-    assert account.counts[Key("a", "p", "m:1", EXPLAINED)] == (64, 1)
+    assert sum(line.amount for line in account.charges) == pytest.approx(report(account, "tenant").bill)
+    assert counts_of(account)[Key("a", "p", "m:1", EXPLAINED)] == (64, 1)
 
 
 def test_without_a_ledger_nothing_is_kept() -> None:
@@ -200,7 +110,7 @@ async def test_what_is_no_time_is_refused(tmp_path: Path) -> None:
             (pb.ExplanationWork(tenant="a", pipeline="p", busy_us={"x": float("nan")}), "is no time"),
             (pb.ExplanationWork(tenant="a"), "pipeline is empty"),
         ):
-            reply = await report(harness, explanations=pb.ExplanationReport(works=[work]))
+            reply = await monitoring_calls.report(harness, explanations=pb.ExplanationReport(works=[work]))
             assert why in reply.explanations.problem
 
 
@@ -210,5 +120,71 @@ async def test_work_that_is_told_twice_is_paid_once(tmp_path: Path, monkeypatch:
     work = pb.ExplanationWork(tenant="a", pipeline="p", explanation_count=1, busy_us={"executor/m:1": 1.0})
     async with served(SERVICE, {"database": str(tmp_path / "facts.sqlite")}) as harness:
         for number in (1, 1, 2, 0, 0):
-            await report(harness, explanations=pb.ExplanationReport(works=[work], number=number))
+            await monitoring_calls.report(
+                harness, explanations=pb.ExplanationReport(works=[work], number=number)
+            )
     assert len(paid) == 4
+
+
+class Dealt(RouteTable):
+    """Deals rows to arms: most to the first, the same few to each other one."""
+
+    def __init__(self) -> None:
+        """Of no release."""
+
+    def choose(self, routes: Sequence[Route], batch: Batch) -> Sequence[Share]:
+        dealt = np.arange(len(batch)) % 20
+        arms = np.where(dealt < len(routes), dealt, 0)
+        return [Share(route, np.flatnonzero(arms == i)) for i, route in enumerate(routes)]
+
+
+class Working:
+    """Runs a model stage whose work is 100 µs a row; all arms have the stage `head`."""
+
+    service = "executor"
+
+    def __init__(self, stage: ModelStage) -> None:
+        self._name, self._model = stage.name, stage.model
+
+    async def run(self, batch: Batch) -> StageResult:
+        written = Column.of({"head": "h", "tail": "y"}[self._name], np.zeros(len(batch), np.float32))
+        await asyncio.sleep(0.02 if self._name == "head" else 0)
+        return StageResult(
+            [written],
+            attributes={"model.name": self._model, "model.version": "1"},
+            timings=[Timing("run", "executor", 0, 100 * len(batch), len(batch))],
+            models=[ModelUse(self._name, self._model, "1", "ff")],
+        )
+
+
+@pytest.mark.parametrize("arms", [1, 2, 5])
+async def test_a_row_costs_the_same_on_each_of_several_arms(arms: int) -> None:
+    text = """{pipeline: p, version: 1, deadline_ms: 100, inputs: {x: float32}, outputs: [y], stages: [
+  {model: head, name: head, inputs: {x: x}, outputs: {y: {column: h, type: float32}}},
+  {model: tail, name: TAIL, inputs: {h: h}, outputs: {y: {column: y, type: float32}}}]}"""
+    compiler = Compiler({"model": Working})
+    made = [compiler.compile(first_released(parse(text.replace("TAIL", f"m{i}"), "p"))) for i in range(arms)]
+    routes = tuple(Route(f"a{i}", m.routes[0].plan, m.routes[0].runners) for i, m in enumerate(made))
+    world, observer = Observed(Served(made[0].pipeline, routes, Dealt())), CostObserver()
+    for _ in range(3):
+        asked = batch_of_x(40)
+        asked.rows.tenants = ["b", "a", "a", "a", "a"] * 8
+        await world.inference.infer("p", 0, asked)
+    for group in world.groups():
+        # What the arms share is in the time and in the work of each.
+        assert min(group.batch.columns["@latency_us"].array) >= 20_000
+        assert group.batch.columns["@busy_us"].array == pytest.approx(2 * 100, rel=0.1)
+        observer.observe_group(group, 0.0)
+    interval = Interval(15.0, [ProcessUse("executor", 2.0, 0.5)], observer.take(), frozenset({"executor"}))
+    prices = Prices.model_validate({"reserved": {"cores": 2, "memory_gb": 4}})
+    lines = charges(interval, prices)
+    assert sum(line.amount for line in lines) == pytest.approx(
+        sum(bill.amount for bill in billed(interval, prices)), rel=0.001
+    )
+    assert len({key.version for key, work in interval.work.items() if work.rows}) == arms
+    # A tenant with four times the rows pays four times as much.
+    for tenant, count in (("a", 96), ("b", 24)):
+        spent = [
+            work.busy_us.get("executor", 0.0) for key, work in interval.work.items() if key.tenant == tenant
+        ]
+        assert sum(spent) == pytest.approx(2 * 100 * count)

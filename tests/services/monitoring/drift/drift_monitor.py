@@ -1,6 +1,6 @@
 """A drift monitor with a log and a webhook that tests can read."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from prometheus_client import CollectorRegistry
@@ -44,9 +44,11 @@ class Watched:
     def follow(self, baseline: Baseline | None, series: Series = LIVE, since: int = 1) -> None:
         self.monitor.follow({series: Followed(baseline, since)})
 
-    def look(self, columns: Mapping[str, Any], now: float, series: Series = LIVE) -> None:
+    def look(
+        self, columns: Mapping[str, Any], now: float, series: Series = LIVE, tenants: Sequence[str] = ()
+    ) -> None:
         count = len(next(iter(columns.values()), ()))
-        self.monitor.judge(series, Rows(columns, count), now)
+        self.monitor.judge(series, Rows(columns, count, tenants), now)
 
     def metric(self, name: str, **labels: str) -> float | None:
         return self.registry.get_sample_value(f"headrace_{name}", labels)

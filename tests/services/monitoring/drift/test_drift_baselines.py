@@ -14,10 +14,11 @@ from headrace.releases import Arm, Release, Shadow
 from headrace.repository import TensorSpec
 from services.monitoring.console.ports import Panel
 from services.monitoring.database.facts import Facts
+from services.monitoring.drift import persistence
 from services.monitoring.drift.panel import DriftPanel
-from services.monitoring.drift.persistence import Memory
 from services.monitoring.drift.ports import Followed, Rows, Series, Traffic, Version
 from services.monitoring.drift.release_baselines import ReleaseBaselines
+from services.monitoring.drift.retrain.policy import Cause, Trigger
 from services.monitoring.drift.watch import Watch
 from services.monitoring.outcomes.records import StorageError
 from services.monitoring.wiring import SERVICE
@@ -123,8 +124,7 @@ async def test_the_watch_finds_baselines_judges_and_survives_failures(facts: Fac
         return {version: Count(2000, 100)}
 
     with ThreadPoolExecutor(1) as threads:
-        memory = Memory(facts, watched.log)
-        watch = Watch(watched.monitor, baselines, newest, errors, clock, threads, watched.log, 30.0, memory)
+        watch = Watch(watched.monitor, baselines, newest, errors, clock, threads, watched.log, facts)
         await watch.step()
         assert watched.log.events == ["what arms run could not be read", "error rates could not be judged"]
         clock.now += 31
@@ -134,21 +134,26 @@ async def test_the_watch_finds_baselines_judges_and_survives_failures(facts: Fac
         assert watched.metric("drift_error_rate", pipeline="flights", arm="live") == 0.05
         clock.now += 1
         await watch.step()
-        assert asked == 2, "it is looked for anew after refresh_s only"
+        assert asked == 2, "it is looked for anew after REFRESH_S only"
 
 
-async def test_the_reference_of_error_rates_outlives_the_process(facts: Facts) -> None:
+async def test_references_of_error_rates_and_the_limit_of_retrainings_outlive_the_process(
+    facts: Facts,
+) -> None:
     version = Version("flights", "live", "m=1")
-    memory = Memory(facts, Log())
-    first = Watched()
+    cause = Trigger("flights", REVISION, "live", BEGIN, (Cause("unseen", "carrier", "new", BEGIN),))
+    first = Watched(retrain={"after_s": 0})
     first.monitor.errors({version: Count(2000, 200)}, BEGIN)
-    memory.save(first.monitor.concepts())
+    first.retraining.consider(cause)
+    facts.write(lambda connection: persistence.save(connection, first.monitor.states()))
     # While it was away, a third was wrong.
-    again = Watched()
-    again.monitor.restore_concepts(memory.concepts())
+    again = Watched(retrain={"after_s": 0, "concept": False})
+    again.monitor.restore(facts.query(persistence.load))
+    again.retraining.consider(cause)
+    assert (len(first.told.events), len(again.told.events)) == (1, 0)
     again.monitor.errors({version: Count(4000, 900)}, BEGIN)
     assert again.metric("drift_concept", pipeline="flights", arm="live") == 1
-    again.monitor.restore_concepts({version: {"reference": "none"}})
+    again.monitor.restore({version: {"reference": "none"}})
     assert again.log.of("the reference of an error rate can't be read; it begins anew")
 
 

@@ -40,11 +40,26 @@ def test_a_change_is_named_at_once_and_is_over_after_it(
     assert (raised["column"], raised["check"]) == (column, check)
     labels = {"pipeline": "flights", "arm": "live", "check": check}
     assert watched.metric("drift_level", **labels, column=column) in (1, 2)
-    assert watched.metric("drift_alarms_total", **labels, level=raised["level"]) == 1
 
     run(watched, now, 3, rng)
     assert [line["column"] for line in watched.log.of("drift: over")] == [column]
     assert watched.metric("drift_level", **labels, column=column) == 0
+
+
+@pytest.mark.parametrize("where", ["tenant acme", "carrier DL", ""])
+def test_the_segment_that_alone_changed_is_named(baseline: Baseline, where: str) -> None:
+    watched, rng = Watched(), np.random.default_rng(1)
+    columns, tenants = draw(2000, rng), rng.choice(["acme", "big", "other"], 2000, p=[0.2, 0.5, 0.3])
+    kind, _, name = where.partition(" ")
+    rows = np.array({"tenant": tenants, "carrier": columns["carrier"]}.get(kind, [""] * 2000)) == name
+    # Rows of a segment change much, those of all as little as is just seen.
+    columns["n3"][rows] += 3.0 if name else 0.33
+    columns["m"][rows & (rng.random(2000) < (0.9 if name else 0.05))] = np.ma.masked
+    watched.follow(baseline)
+    watched.look(columns, BEGIN, tenants=tenants.tolist())
+    raised = watched.log.of("drift: raised")
+    assert {(line["column"], line["check"]) for line in raised} >= {("n3", "distribution"), ("m", "nulls")}
+    assert {line["segment"] for line in raised} == {where}
 
 
 def test_without_a_baseline_or_rows_nothing_is_judged(baseline: Baseline) -> None:

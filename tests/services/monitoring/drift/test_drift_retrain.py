@@ -13,7 +13,7 @@ import uvloop
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from services.monitoring.drift.retrain import delivery, policy
+from services.monitoring.drift.retrain import delivery
 from services.monitoring.drift.retrain.policy import Cause, RetrainPolicy, Trigger
 from services.monitoring.drift.settings import RetrainSettings
 from tests.services.monitoring.drift.drift_monitor import Watched
@@ -52,32 +52,6 @@ def test_a_cause_must_last_and_pipelines_do_not_wait_for_each_other() -> None:
 def test_a_clock_that_was_set_back_does_not_stop_them() -> None:
     found = RetrainPolicy(0.0, 3600.0, 2, {"a": [1e9]})
     assert found.judge("a", [CAUSE], 5000.0)[0] == "due"
-
-
-def test_they_are_remembered_over_a_restart(tmp_path: Path) -> None:
-    memory = tmp_path / "there" / "memory.json"
-    for expected in (1, 1):
-        watched = Watched(retrain={"after_s": 0, "memory": str(memory)})
-        watched.retraining.consider(trigger())
-        assert (
-            len(watched.told.events) + len(watched.log.of("a retraining is held back by its rate limit")) == 1
-        )
-        assert json.loads(memory.read_bytes()) == {"flights": [1000.0]}, expected
-
-
-@pytest.mark.parametrize("content", [b"", b"[]", b'{"a": 3}', b'{"a": ["x"]}', b"\xff"])
-def test_a_memory_that_can_not_be_read_is_empty(tmp_path: Path, content: bytes) -> None:
-    (tmp_path / "m").write_bytes(content)
-    assert policy.load(tmp_path / "m") == {}
-    assert policy.load(tmp_path / "absent") == {}
-
-
-def test_one_that_can_not_be_written_is_said_and_the_trigger_goes_on(tmp_path: Path) -> None:
-    (tmp_path / "file").write_text("")
-    watched = Watched(retrain={"after_s": 0, "memory": str(tmp_path / "file" / "memory")})
-    watched.retraining.consider(trigger())
-    assert len(watched.told.events) == 1
-    assert watched.log.of("triggers of retrainings can't be remembered over a restart")
 
 
 def test_what_is_held_back_is_said_once() -> None:

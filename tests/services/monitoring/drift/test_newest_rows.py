@@ -62,6 +62,8 @@ def test_the_newest_come_with_nulls_elements_and_texts_from_files_and_batches(wo
     assert found.count == 4
     columns: dict[str, Any] = dict(found.columns)
     assert columns["x"].tolist() == [6, 5, 4, 3]
+    assert len(found.tenants) == 4
+    assert set(found.tenants) == {"acme"}
     assert columns["y"].tolist() == [None, 5.0, 4.0, None]
     assert columns["key"] == ["k6", "k5", "k4", "k3"]
     assert columns.keys() == {"x", "key", "y", "vector[0]", "vector[1]", "vector[2]"}

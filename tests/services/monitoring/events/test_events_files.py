@@ -14,6 +14,7 @@ import pytest
 
 from headrace.events import Mask
 from services.monitoring.events.file_audit import tell_audit
+from services.monitoring.events.manifest.tables import BATCHES
 from services.monitoring.events.query import find
 from services.monitoring.events.reception import Reception
 from services.monitoring.events.values import Erasure, Query
@@ -185,6 +186,34 @@ def test_the_audit_has_the_hash_of_each_file_and_that_it_went(world: World, tmp_
         assert world.store.manifest.hashes() == {new.path: new.sha256}
 
 
+def failing(world: World) -> set[tuple[str, str]]:
+    """Work that fails, and of which pipeline."""
+    [family] = world.metrics.files.failing.collect()
+    return {(s.labels["work"], s.labels["pipeline"]) for s in family.samples if s.value}
+
+
+@pytest.mark.parametrize("broken", ["flights", "other"])
+async def test_events_that_cannot_be_written_hold_up_no_others(tmp_path: Path, broken: str) -> None:
+    world = World(tmp_path)
+    world.take(group(1, 3), group(4, 2, pipeline="other"))
+    world.facts.write(
+        lambda c: c.execute(BATCHES.update().where(BATCHES.c.pipeline == broken).values(content=b"x"))
+    )
+    reception = Reception(world.store, Mask(None), (), world.metrics, world.wall, world.log)
+    await reception._attempt("close", lambda: world.store.close_due(everything=True))
+    assert [file.pipeline for file in world.store.manifest.files()] == [
+        {"flights": "other"}.get(broken, "flights")
+    ]
+    assert failing(world) == {("close", broken)}
+    [(_, about)] = world.log.lines
+    assert (about["work"], about["pipeline"]) == ("close", broken)
+    # An erasure does not say that it is done.
+    with pytest.raises(StorageError, match=broken):
+        await reception.erase(Erasure("acme", whole_tenant=True))
+    await reception.close()
+    world.close()
+
+
 async def test_a_bucket_that_is_away_stops_only_what_needs_it_and_heals(
     object_server: ObjectServer, tmp_path: Path
 ) -> None:
@@ -205,10 +234,10 @@ async def test_a_bucket_that_is_away_stops_only_what_needs_it_and_heals(
         await reception._attempt("close", lambda: world.store.close_due(everything=True))
         # That other work goes well heals nothing.
         await reception._attempt("measure", world.store.manifest.size_bytes)
-    assert world.metrics.files.failing._value.get() == 1
+    assert failing(world) == {("close", "flights")}
     relay.open()
     await reception._attempt("close", lambda: world.store.close_due(everything=True))
-    assert world.metrics.files.failing._value.get() == 0
+    assert failing(world) == set()
     found = await reception.find(Query())
     assert sorted(str(e["request_id"]) for e in found.events) == [f"r{n}" for n in range(1, 8)]
     assert world.log.events == [

@@ -11,13 +11,14 @@ import numpy as np
 import pytest
 
 from headrace.api.monitoring.v1 import events_pb2, explanations_pb2, monitoring_pb2
-from headrace.columns import Batch, Column
+from headrace.columns import Batch, Column, decode
 from headrace.events import EventGroup, Mask, messages
 from headrace.hop.errors import Code, Fault, Reason
 from headrace.hop.testing import Harness, served
 from services.monitoring.wiring import SERVICE
 from tests.services.monitoring.monitoring_calls import call, report
 from tests.services.monitoring.monitoring_events import SALT, group
+from tests.services.waiting import until
 
 pb = explanations_pb2
 
@@ -39,6 +40,7 @@ def explanation(identity: bytes, added: Sequence[float] = (0.25, -1.0), **fields
         "prediction_id": identity,
         "tenant": "acme",
         "pipeline": "flights",
+        "revision": "f" * 64,
         "output": "y",
         "base": 2.0,
         "value": 2.0 + sum(added),
@@ -51,9 +53,8 @@ def explanation(identity: bytes, added: Sequence[float] = (0.25, -1.0), **fields
     return pb.Explanation(**given)
 
 
-async def record(harness: Harness, events: EventGroup, *explained: pb.Explanation, demanded: int = 0) -> int:
+async def record(harness: Harness, events: EventGroup, *explained: pb.Explanation) -> int:
     told = pb.ExplanationReport(explanations=explained)
-    told.demanded.add(pipeline="flights", prediction_count=demanded or len(events))
     parts: dict[str, Any] = {"events": messages.write("router-1", 7, 0, [events]), "explanations": told}
     return (await report(harness, **parts)).explanations.stored_count
 
@@ -77,25 +78,94 @@ async def test_an_explanation_comes_with_the_values_of_its_event(tmp_path: Path)
         assert (found.explanation.base, found.explanation.value) == (2.0, 1.25)
 
 
-async def test_explanations_outlive_a_restart_and_count_once(tmp_path: Path) -> None:
-    events = group(1, 4, now=time.time())
-    sent = pb.ExplanationReport(
-        explanations=[explanation(i) for i in ids(events)[:3]],
-        demanded=[pb.DemandedExplanations(pipeline="flights", prediction_count=4)],
-        number=1,
-    )
-    for stored in ((3, 0), (0, 0)):
+async def given(
+    harness: Harness, coverage: float = 1.0, columns: Sequence[str] = ("x", "key")
+) -> list[bytes]:
+    """The ids of what is given to a router that demands it; its values are those of the events."""
+    demand = pb.ExplanationDemand(pipeline="flights", revision="f" * 64, coverage=coverage, columns=columns)
+    reply = await call(harness, "NextPredictions", pb.NextPredictionsRequest(demands=[demand]))
+    found: list[bytes] = []
+    for predictions in reply.predictions:
+        batch = decode(predictions.batch)
+        assert (predictions.pipeline, list(batch.columns)) == ("flights", list(columns))
+        numbers = batch.columns["x"].array.tolist()
+        assert [f"k{n}".encode() for n in numbers] == batch.columns["key"].ragged.to_list()
+        assert [f"r{n}" for n in numbers] == batch.rows.request_ids
+        found += predictions.prediction_ids
+    return found
+
+
+async def covered(harness: Harness) -> list[tuple[int, int]]:
+    """Predictions that must be explained, and that are."""
+    reply = await call(harness, "GetExplanationCoverage", pb.GetExplanationCoverageRequest())
+    return [(found.prediction_count, found.explained_count) for found in reply.pipelines]
+
+
+async def test_what_lacks_an_explanation_is_given_once_and_anew_after_a_restart(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("services.monitoring.database.periodic.SWEEP_S", 0.01)
+    owners = ["many"] * 9 + ["few"]
+    events = group(1, 40, now=time.time() - 120, tenants=owners)
+    async with served(SERVICE, settings(tmp_path)) as harness:
+        await record(harness, events)
+        first = await given(harness)
+        # Tenants take turns: the one with few has its four, the newest of each are first.
+        of_few = {ids(events)[i] for i in (9, 19, 29, 39)}
+        assert of_few == {*first[:8]} & of_few
+        assert (len(first), first[1]) == (32, ids(events)[38])
+        second = await given(harness)
+        assert {*first, *second} == {*ids(events)}
+        assert not await given(harness)
+        assert await record(harness, events, *map(explanation, first)) == 32
+    async with served(SERVICE, settings(tmp_path)) as harness:
+        assert await covered(harness) == []  # nobody has demanded anything yet
+        assert sorted(await given(harness)) == sorted(second)
+        assert await covered(harness) == [(40, 32)]
+        name, labels = "headrace_monitoring_explanation_coverage", {"pipeline": "flights"}
+        await until(lambda: metric(harness, name, **labels) == 0.8)
+
+
+async def test_a_share_is_the_same_at_each_look_and_old_ones_are_reached(tmp_path: Path) -> None:
+    events = group(1, 1000, now=time.time() - 7200)
+    found: list[set[bytes]] = []
+    for _ in range(2):
         async with served(SERVICE, settings(tmp_path)) as harness:
-            await report(harness, events=messages.write("router-1", 7, 0, [events]))
-            for count in stored:
-                assert (await report(harness, explanations=sent)).explanations.stored_count == count
-            assert metric(harness, "headrace_monitoring_explanation_coverage", pipeline="flights") == 0.75
-            reply = await call(harness, "GetExplanationCoverage", pb.GetExplanationCoverageRequest())
-            [covered] = reply.pipelines
-            assert (covered.pipeline, covered.prediction_count, covered.explained_count) == ("flights", 4, 3)
-            await call(
-                harness, "GetExplanation", pb.GetExplanationRequest(prediction_id=ids(events)[2].hex())
-            )
+            await record(harness, events)
+            assert not await given(harness, 0.02)
+            found.append({i for _ in range(14) for i in await given(harness, 0.02)})
+            assert await covered(harness) == [(len(found[-1]), 0)]
+    assert found[0] == found[1]
+    assert 2 <= len(found[0]) < 60
+
+
+@pytest.mark.parametrize(
+    ("made", "due"),
+    [
+        ({"failed": (13, 2)}, []),
+        ({"mask": Mask(SALT)}, [(3, 0)]),
+        ({"now": -90_000.0}, []),
+        ({"now": 0.0}, []),
+        ({"pipeline": "other"}, []),
+    ],
+    ids=["failed", "personal data, whose hash explains nothing", "too old", "too young to count", "other"],
+)
+async def test_what_can_not_be_explained_is_not_given(
+    tmp_path: Path, made: dict[str, Any], due: list[tuple[int, int]]
+) -> None:
+    now = time.time() + made.pop("now", -120.0)
+    async with served(SERVICE, settings(tmp_path)) as harness:
+        await record(harness, group(1, 3, now=now, **made))
+        assert len(await given(harness)) == (3 if now > time.time() - 60 else 0)
+        assert await covered(harness) == due
+
+
+async def test_a_demand_of_nothing_is_refused() -> None:
+    async with served(SERVICE, {}) as harness:
+        for wrong in ({"coverage": 1.5}, {"columns": ()}):
+            with pytest.raises(Fault, match="a demand has a pipeline"):
+                await given(harness, **wrong)
+        assert await given(harness) == []  # no events are kept here
 
 
 async def test_what_is_erased_with_its_event_does_not_come_back(tmp_path: Path) -> None:

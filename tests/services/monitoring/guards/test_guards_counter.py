@@ -99,11 +99,11 @@ def test_what_callers_did_not_get_from_the_version_is_left_out(other: EventGroup
 
 
 def learned(**columns: Any) -> EventGroup:
-    """As many rows of the live arm as bins are made of."""
-    return group(np.arange(LEARNED) / 100, "live", **columns)
+    """As many rows of the live arm as bins are made of, in ten batches."""
+    return group(np.arange(LEARNED) / 100, "live", time_us=np.arange(LEARNED) * 10 // LEARNED, **columns)
 
 
-def test_bins_are_made_of_the_live_arms_first_answers_and_then_both_are_counted() -> None:
+def test_bins_are_made_of_the_first_answers_and_then_both_are_counted() -> None:
     answers = counted(learned(), group([-50.0, 0.1, 4.9, 1e9, NAN]))
     assert answers.plan is not None
     assert [answers.plan.element(0), len(answers.plan.bins[0])] == ["y", 9]

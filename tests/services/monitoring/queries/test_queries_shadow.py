@@ -14,7 +14,7 @@ from headrace.events import CODE, REASON, EventGroup, Mask, messages
 from headrace.hop.errors import Code, Fault, Reason
 from headrace.hop.testing import served
 from services.monitoring.queries import shadow
-from services.monitoring.queries.shadow import ShadowReport, shadow_reports
+from services.monitoring.queries.shadow import shadow_reports
 from services.monitoring.wiring import SERVICE
 from tests.services.monitoring.monitoring_calls import call
 from tests.services.monitoring.monitoring_calls import report as told
@@ -52,35 +52,32 @@ def failed(row: int, count: int) -> list[Column]:
     return [Column(CODE, DType.UINT8, codes), Column(REASON, DType.UINT16, reasons)]
 
 
-def reports(world: World, first_us: int = 0) -> list[ShadowReport]:
-    return shadow_reports(world.store, "flights", first_us).reports
+def reports(world: World, first_us: int = 0) -> list[pb.ShadowReport]:
+    return shadow_reports(world.store, "flights", first_us)[0]
 
 
 def both_answered(world: World, first_us: int = 0) -> int:
     [found] = reports(world, first_us)
-    return found.compared.both_answered
+    return found.both_answered_count
 
 
 def test_rows_of_files_and_batches_are_compared_in_pairs(world: World) -> None:
     world.stored(answers(1, 4, (y(1, 2, 3, 4),)), shadowed(1, 2, y(1, 2.5)))
     world.take(shadowed(3, 2, y(3, 4), *failed(1, 2)), epoch=8)
     [found] = reports(world)
-    compared = found.compared
-    assert (found.release, found.arm, found.against, found.began_us) == (
-        2,
-        "next",
-        "live",
-        int(NOW * 1e6) + 1,
-    )
-    assert (compared.both_answered, compared.shadow_failed, compared.errors) == (3, 1, {"MODEL_FAILED": 1})
-    equal = {name: (output.rows, output.equal) for name, output in compared.outputs.items()}
+    assert (found.release, found.arm, found.against) == (2, "next", "live")
+    assert found.begin_time.ToMicroseconds() == int(NOW * 1e6) + 1
+    assert (found.both_answered_count, found.shadow_failed_count) == (3, 1)
+    assert found.shadow_errors == {"MODEL_FAILED": 1}
+    equal = {output.name: (output.row_count, output.equal_count) for output in found.outputs}
     assert equal == {"y": (3, 2), "key": (3, 3), "vector": (3, 3)}
-    worst = compared.worst
-    assert [(w.prediction_id, w.error) for w in worst] == [("r4/0", "MODEL_FAILED"), ("r2/0", "")]
-    assert worst[1].values == [("y", "2.0", "2.5")]
+    worst = found.worst
+    assert [(w.prediction_id, w.shadow_error) for w in worst] == [("r4/0", "MODEL_FAILED"), ("r2/0", "")]
+    assert worst[1].values == [pb.DifferentValue(output="y", live="2.0", shadow="2.5")]
     # Every other answer is a kept one, whose time says nothing.
-    assert found.live_us.tolist() == found.shadow_us.tolist() == [10.0, 30.0]
-    assert found.live_busy_us == found.shadow_busy_us == 20.0
+    times = pb.Quantiles(value_count=2, p50=1e-5, p90=3e-5, p99=3e-5, max=3e-5)
+    assert found.live_seconds == found.shadow_seconds == times
+    assert found.live_busy_seconds == found.shadow_busy_seconds == 2e-5
 
 
 def test_only_the_live_answer_of_the_same_release_tenant_and_row_is_compared(world: World) -> None:
@@ -104,8 +101,8 @@ def test_requests_that_come_again_are_compared_one_by_one_from_the_newest(world:
     for epoch, value in enumerate((2, 3), 8):
         later = Column("@time_us", DType.INT64, group(1, 1).batch.columns["@time_us"].array + epoch)
         world.take(answers(1, 1, (y(value), later)), shadowed(1, 1, y(value), later), epoch=epoch)
-    output = reports(world)[0].compared.outputs["y"]
-    assert (output.rows, output.equal) == (2, 2)
+    output = reports(world)[0].outputs[0]
+    assert (output.name, output.row_count, output.equal_count) == ("y", 2, 2)
 
 
 def test_the_newest_pairs_count_and_only_since_then(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -113,7 +110,7 @@ def test_the_newest_pairs_count_and_only_since_then(world: World, monkeypatch: p
     times = group(1, 9).batch.columns["@time_us"].array
     assert both_answered(world, int(times[4])) == 5
     monkeypatch.setattr(shadow, "_PAIRS", shadow._PAIRS.replace(f"LIMIT {shadow.MOST_PAIRS}", "LIMIT 3"))
-    assert reports(world)[0].began_us == times[6]
+    assert reports(world)[0].begin_time.ToMicroseconds() == times[6]
 
 
 def test_each_release_has_its_report_and_personal_data_is_in_none(world: World) -> None:
@@ -122,8 +119,8 @@ def test_each_release_has_its_report_and_personal_data_is_in_none(world: World) 
     world.take(answers(3, 2, mask=mask, release=5), shadowed(3, 2, mask=mask, release=5), epoch=8)
     found = reports(world)
     assert [r.release for r in found] == [5, 2]
-    assert [list(r.compared.outputs) for r in found] == [["y", "vector"]] * 2
-    assert not shadow_reports(world.store, "nothing", 0).reports
+    assert [[output.name for output in r.outputs] for r in found] == [["y", "vector"]] * 2
+    assert not shadow_reports(world.store, "nothing", 0)[0]
 
 
 @pytest.mark.parametrize("closed", [False, True])
@@ -133,13 +130,13 @@ def test_an_output_may_have_had_another_type_in_another_release(world: World, *,
     world.take(answers(3, 2, texts, release=5), shadowed(3, 2, *texts, release=5), epoch=8)
     if closed:
         world.stored()
-    assert [r.compared.both_answered for r in reports(world)] == [2, 2]
+    assert [r.both_answered_count for r in reports(world)] == [2, 2]
 
 
 def test_a_file_that_can_not_be_read_is_named(world: World) -> None:
     world.stored(answers(1, 2), shadowed(1, 2))
     world.put(world.paths[0], b"x")
-    assert shadow_reports(world.store, "flights", 0).unreadable == {world.paths[0]}
+    assert shadow_reports(world.store, "flights", 0)[1] == {world.paths[0]}
 
 
 async def test_operators_get_the_report_over_the_socket(tmp_path: Path) -> None:

@@ -203,10 +203,12 @@ class Outcome(_message.Message):
     def __init__(self, request_id: _Optional[str] = ..., row: _Optional[int] = ..., name: _Optional[str] = ..., label: _Optional[bool] = ..., number: _Optional[float] = ..., time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
 
 class RecordOutcomesResponse(_message.Message):
-    __slots__ = ("accepted_count",)
+    __slots__ = ("accepted_count", "unknown_count")
     ACCEPTED_COUNT_FIELD_NUMBER: _ClassVar[int]
+    UNKNOWN_COUNT_FIELD_NUMBER: _ClassVar[int]
     accepted_count: int
-    def __init__(self, accepted_count: _Optional[int] = ...) -> None: ...
+    unknown_count: int
+    def __init__(self, accepted_count: _Optional[int] = ..., unknown_count: _Optional[int] = ...) -> None: ...
 
 class ExplainRequest(_message.Message):
     __slots__ = ("pipeline", "request_id", "rows", "output")

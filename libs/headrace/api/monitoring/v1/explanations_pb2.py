@@ -23,9 +23,10 @@ _sym_db = _symbol_database.Default()
 
 
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
+from headrace.api.batch.v1 import batch_pb2 as headrace_dot_api_dot_batch_dot_v1_dot_batch__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n-headrace/api/monitoring/v1/explanations.proto\x12\x1aheadrace.api.monitoring.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\xe2\x01\n\x11\x45xplanationReport\x12=\n\x0c\x65xplanations\x18\x01 \x03(\x0b\x32\'.headrace.api.monitoring.v1.Explanation\x12\x42\n\x08\x64\x65manded\x18\x02 \x03(\x0b\x32\x30.headrace.api.monitoring.v1.DemandedExplanations\x12:\n\x05works\x18\x03 \x03(\x0b\x32+.headrace.api.monitoring.v1.ExplanationWork\x12\x0e\n\x06number\x18\x04 \x01(\x04\"\xda\x01\n\x0f\x45xplanationWork\x12\x0e\n\x06tenant\x18\x01 \x01(\t\x12\x10\n\x08pipeline\x18\x02 \x01(\t\x12\x19\n\x11\x65xplanation_count\x18\x03 \x01(\x04\x12\x11\n\trow_count\x18\x04 \x01(\x04\x12H\n\x07\x62usy_us\x18\x05 \x03(\x0b\x32\x37.headrace.api.monitoring.v1.ExplanationWork.BusyUsEntry\x1a-\n\x0b\x42usyUsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x01:\x02\x38\x01\"B\n\x14\x44\x65mandedExplanations\x12\x10\n\x08pipeline\x18\x01 \x01(\t\x12\x18\n\x10prediction_count\x18\x02 \x01(\x04\"\xf8\x01\n\x0b\x45xplanation\x12\x15\n\rprediction_id\x18\x01 \x01(\x0c\x12\x0e\n\x06tenant\x18\x02 \x01(\t\x12\x10\n\x08pipeline\x18\x03 \x01(\t\x12\x10\n\x08revision\x18\x04 \x01(\t\x12\x0b\n\x03\x61rm\x18\x05 \x01(\t\x12\x0e\n\x06output\x18\x06 \x01(\t\x12\x0c\n\x04\x62\x61se\x18\x07 \x01(\x01\x12\r\n\x05value\x18\x08 \x01(\x01\x12\r\n\x05\x65xact\x18\t \x01(\x08\x12\x0f\n\x07\x63olumns\x18\n \x03(\t\x12\x15\n\rcontributions\x18\x0b \x03(\x01\x12\x17\n\x0fstandard_errors\x18\x0c \x03(\x01\x12\x14\n\x0c\x62\x61se_sources\x18\r \x03(\t\".\n\x15GetExplanationRequest\x12\x15\n\rprediction_id\x18\x01 \x01(\t\"\x9c\x01\n\x16GetExplanationResponse\x12<\n\x0b\x65xplanation\x18\x01 \x01(\x0b\x32\'.headrace.api.monitoring.v1.Explanation\x12\x13\n\x0bvalues_json\x18\x02 \x03(\t\x12/\n\x0bstored_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\x8d\x01\n\x14GetBiasSlicesRequest\x12\x10\n\x08pipeline\x18\x01 \x01(\t\x12\x0e\n\x06\x63olumn\x18\x02 \x01(\t\x12\x0e\n\x06output\x18\x03 \x01(\t\x12.\n\nbegin_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x13\n\x0bleast_group\x18\x05 \x01(\r\"\x8b\x01\n\x15GetBiasSlicesResponse\x12\x0e\n\x06output\x18\x01 \x01(\t\x12\x35\n\x06slices\x18\x02 \x03(\x0b\x32%.headrace.api.monitoring.v1.BiasSlice\x12\x18\n\x10prediction_count\x18\x03 \x01(\x04\x12\x11\n\ttruncated\x18\x04 \x01(\x08\"\xd6\x01\n\tBiasSlice\x12\r\n\x05group\x18\x01 \x01(\t\x12\x13\n\x0bgroup_count\x18\x02 \x01(\r\x12\x34\n\x06output\x18\x03 \x01(\x0b\x32$.headrace.api.monitoring.v1.BiasMean\x12\x33\n\x05wrong\x18\x04 \x01(\x0b\x32$.headrace.api.monitoring.v1.BiasMean\x12:\n\x0c\x63ontribution\x18\x05 \x01(\x0b\x32$.headrace.api.monitoring.v1.BiasMean\"[\n\x08\x42iasMean\x12\x18\n\x10prediction_count\x18\x01 \x01(\x04\x12\x11\n\x04mean\x18\x02 \x01(\x01H\x00\x88\x01\x01\x12\x0b\n\x03low\x18\x03 \x01(\x01\x12\x0c\n\x04high\x18\x04 \x01(\x01\x42\x07\n\x05_mean\"\x1f\n\x1dGetExplanationCoverageRequest\"d\n\x1eGetExplanationCoverageResponse\x12\x42\n\tpipelines\x18\x01 \x03(\x0b\x32/.headrace.api.monitoring.v1.ExplanationCoverage\"Z\n\x13\x45xplanationCoverage\x12\x10\n\x08pipeline\x18\x01 \x01(\t\x12\x18\n\x10prediction_count\x18\x02 \x01(\x04\x12\x17\n\x0f\x65xplained_count\x18\x03 \x01(\x04\x32\x96\x03\n\x13\x45xplanationsService\x12w\n\x0eGetExplanation\x12\x31.headrace.api.monitoring.v1.GetExplanationRequest\x1a\x32.headrace.api.monitoring.v1.GetExplanationResponse\x12t\n\rGetBiasSlices\x12\x30.headrace.api.monitoring.v1.GetBiasSlicesRequest\x1a\x31.headrace.api.monitoring.v1.GetBiasSlicesResponse\x12\x8f\x01\n\x16GetExplanationCoverage\x12\x39.headrace.api.monitoring.v1.GetExplanationCoverageRequest\x1a:.headrace.api.monitoring.v1.GetExplanationCoverageResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n-headrace/api/monitoring/v1/explanations.proto\x12\x1aheadrace.api.monitoring.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a!headrace/api/batch/v1/batch.proto\"\xae\x01\n\x11\x45xplanationReport\x12=\n\x0c\x65xplanations\x18\x01 \x03(\x0b\x32\'.headrace.api.monitoring.v1.Explanation\x12:\n\x05works\x18\x03 \x03(\x0b\x32+.headrace.api.monitoring.v1.ExplanationWork\x12\x0e\n\x06number\x18\x04 \x01(\x04J\x04\x08\x02\x10\x03R\x08\x64\x65manded\"\xda\x01\n\x0f\x45xplanationWork\x12\x0e\n\x06tenant\x18\x01 \x01(\t\x12\x10\n\x08pipeline\x18\x02 \x01(\t\x12\x19\n\x11\x65xplanation_count\x18\x03 \x01(\x04\x12\x11\n\trow_count\x18\x04 \x01(\x04\x12H\n\x07\x62usy_us\x18\x05 \x03(\x0b\x32\x37.headrace.api.monitoring.v1.ExplanationWork.BusyUsEntry\x1a-\n\x0b\x42usyUsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x01:\x02\x38\x01\"\xf8\x01\n\x0b\x45xplanation\x12\x15\n\rprediction_id\x18\x01 \x01(\x0c\x12\x0e\n\x06tenant\x18\x02 \x01(\t\x12\x10\n\x08pipeline\x18\x03 \x01(\t\x12\x10\n\x08revision\x18\x04 \x01(\t\x12\x0b\n\x03\x61rm\x18\x05 \x01(\t\x12\x0e\n\x06output\x18\x06 \x01(\t\x12\x0c\n\x04\x62\x61se\x18\x07 \x01(\x01\x12\r\n\x05value\x18\x08 \x01(\x01\x12\r\n\x05\x65xact\x18\t \x01(\x08\x12\x0f\n\x07\x63olumns\x18\n \x03(\t\x12\x15\n\rcontributions\x18\x0b \x03(\x01\x12\x17\n\x0fstandard_errors\x18\x0c \x03(\x01\x12\x14\n\x0c\x62\x61se_sources\x18\r \x03(\t\".\n\x15GetExplanationRequest\x12\x15\n\rprediction_id\x18\x01 \x01(\t\"\x9c\x01\n\x16GetExplanationResponse\x12<\n\x0b\x65xplanation\x18\x01 \x01(\x0b\x32\'.headrace.api.monitoring.v1.Explanation\x12\x13\n\x0bvalues_json\x18\x02 \x03(\t\x12/\n\x0bstored_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\x8d\x01\n\x14GetBiasSlicesRequest\x12\x10\n\x08pipeline\x18\x01 \x01(\t\x12\x0e\n\x06\x63olumn\x18\x02 \x01(\t\x12\x0e\n\x06output\x18\x03 \x01(\t\x12.\n\nbegin_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x13\n\x0bleast_group\x18\x05 \x01(\r\"\x8b\x01\n\x15GetBiasSlicesResponse\x12\x0e\n\x06output\x18\x01 \x01(\t\x12\x35\n\x06slices\x18\x02 \x03(\x0b\x32%.headrace.api.monitoring.v1.BiasSlice\x12\x18\n\x10prediction_count\x18\x03 \x01(\x04\x12\x11\n\ttruncated\x18\x04 \x01(\x08\"\xd6\x01\n\tBiasSlice\x12\r\n\x05group\x18\x01 \x01(\t\x12\x13\n\x0bgroup_count\x18\x02 \x01(\r\x12\x34\n\x06output\x18\x03 \x01(\x0b\x32$.headrace.api.monitoring.v1.BiasMean\x12\x33\n\x05wrong\x18\x04 \x01(\x0b\x32$.headrace.api.monitoring.v1.BiasMean\x12:\n\x0c\x63ontribution\x18\x05 \x01(\x0b\x32$.headrace.api.monitoring.v1.BiasMean\"[\n\x08\x42iasMean\x12\x18\n\x10prediction_count\x18\x01 \x01(\x04\x12\x11\n\x04mean\x18\x02 \x01(\x01H\x00\x88\x01\x01\x12\x0b\n\x03low\x18\x03 \x01(\x01\x12\x0c\n\x04high\x18\x04 \x01(\x01\x42\x07\n\x05_mean\"\x1f\n\x1dGetExplanationCoverageRequest\"d\n\x1eGetExplanationCoverageResponse\x12\x42\n\tpipelines\x18\x01 \x03(\x0b\x32/.headrace.api.monitoring.v1.ExplanationCoverage\"Z\n\x13\x45xplanationCoverage\x12\x10\n\x08pipeline\x18\x01 \x01(\t\x12\x18\n\x10prediction_count\x18\x02 \x01(\x04\x12\x17\n\x0f\x65xplained_count\x18\x03 \x01(\x04\"X\n\x16NextPredictionsRequest\x12>\n\x07\x64\x65mands\x18\x01 \x03(\x0b\x32-.headrace.api.monitoring.v1.ExplanationDemand\"Z\n\x11\x45xplanationDemand\x12\x10\n\x08pipeline\x18\x01 \x01(\t\x12\x10\n\x08revision\x18\x02 \x01(\t\x12\x10\n\x08\x63overage\x18\x03 \x01(\x01\x12\x0f\n\x07\x63olumns\x18\x04 \x03(\t\"b\n\x17NextPredictionsResponse\x12G\n\x0bpredictions\x18\x01 \x03(\x0b\x32\x32.headrace.api.monitoring.v1.UnexplainedPredictions\"\x81\x01\n\x16UnexplainedPredictions\x12\x10\n\x08pipeline\x18\x01 \x01(\t\x12\x10\n\x08revision\x18\x02 \x01(\t\x12\x16\n\x0eprediction_ids\x18\x03 \x03(\x0c\x12+\n\x05\x62\x61tch\x18\x04 \x01(\x0b\x32\x1c.headrace.api.batch.v1.Batch2\x92\x04\n\x13\x45xplanationsService\x12w\n\x0eGetExplanation\x12\x31.headrace.api.monitoring.v1.GetExplanationRequest\x1a\x32.headrace.api.monitoring.v1.GetExplanationResponse\x12t\n\rGetBiasSlices\x12\x30.headrace.api.monitoring.v1.GetBiasSlicesRequest\x1a\x31.headrace.api.monitoring.v1.GetBiasSlicesResponse\x12\x8f\x01\n\x16GetExplanationCoverage\x12\x39.headrace.api.monitoring.v1.GetExplanationCoverageRequest\x1a:.headrace.api.monitoring.v1.GetExplanationCoverageResponse\x12z\n\x0fNextPredictions\x12\x32.headrace.api.monitoring.v1.NextPredictionsRequest\x1a\x33.headrace.api.monitoring.v1.NextPredictionsResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -34,34 +35,40 @@ if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_EXPLANATIONWORK_BUSYUSENTRY']._loaded_options = None
   _globals['_EXPLANATIONWORK_BUSYUSENTRY']._serialized_options = b'8\001'
-  _globals['_EXPLANATIONREPORT']._serialized_start=111
-  _globals['_EXPLANATIONREPORT']._serialized_end=337
-  _globals['_EXPLANATIONWORK']._serialized_start=340
-  _globals['_EXPLANATIONWORK']._serialized_end=558
-  _globals['_EXPLANATIONWORK_BUSYUSENTRY']._serialized_start=513
-  _globals['_EXPLANATIONWORK_BUSYUSENTRY']._serialized_end=558
-  _globals['_DEMANDEDEXPLANATIONS']._serialized_start=560
-  _globals['_DEMANDEDEXPLANATIONS']._serialized_end=626
-  _globals['_EXPLANATION']._serialized_start=629
-  _globals['_EXPLANATION']._serialized_end=877
-  _globals['_GETEXPLANATIONREQUEST']._serialized_start=879
-  _globals['_GETEXPLANATIONREQUEST']._serialized_end=925
-  _globals['_GETEXPLANATIONRESPONSE']._serialized_start=928
-  _globals['_GETEXPLANATIONRESPONSE']._serialized_end=1084
-  _globals['_GETBIASSLICESREQUEST']._serialized_start=1087
-  _globals['_GETBIASSLICESREQUEST']._serialized_end=1228
-  _globals['_GETBIASSLICESRESPONSE']._serialized_start=1231
-  _globals['_GETBIASSLICESRESPONSE']._serialized_end=1370
-  _globals['_BIASSLICE']._serialized_start=1373
-  _globals['_BIASSLICE']._serialized_end=1587
-  _globals['_BIASMEAN']._serialized_start=1589
-  _globals['_BIASMEAN']._serialized_end=1680
-  _globals['_GETEXPLANATIONCOVERAGEREQUEST']._serialized_start=1682
-  _globals['_GETEXPLANATIONCOVERAGEREQUEST']._serialized_end=1713
-  _globals['_GETEXPLANATIONCOVERAGERESPONSE']._serialized_start=1715
-  _globals['_GETEXPLANATIONCOVERAGERESPONSE']._serialized_end=1815
-  _globals['_EXPLANATIONCOVERAGE']._serialized_start=1817
-  _globals['_EXPLANATIONCOVERAGE']._serialized_end=1907
-  _globals['_EXPLANATIONSSERVICE']._serialized_start=1910
-  _globals['_EXPLANATIONSSERVICE']._serialized_end=2316
+  _globals['_EXPLANATIONREPORT']._serialized_start=146
+  _globals['_EXPLANATIONREPORT']._serialized_end=320
+  _globals['_EXPLANATIONWORK']._serialized_start=323
+  _globals['_EXPLANATIONWORK']._serialized_end=541
+  _globals['_EXPLANATIONWORK_BUSYUSENTRY']._serialized_start=496
+  _globals['_EXPLANATIONWORK_BUSYUSENTRY']._serialized_end=541
+  _globals['_EXPLANATION']._serialized_start=544
+  _globals['_EXPLANATION']._serialized_end=792
+  _globals['_GETEXPLANATIONREQUEST']._serialized_start=794
+  _globals['_GETEXPLANATIONREQUEST']._serialized_end=840
+  _globals['_GETEXPLANATIONRESPONSE']._serialized_start=843
+  _globals['_GETEXPLANATIONRESPONSE']._serialized_end=999
+  _globals['_GETBIASSLICESREQUEST']._serialized_start=1002
+  _globals['_GETBIASSLICESREQUEST']._serialized_end=1143
+  _globals['_GETBIASSLICESRESPONSE']._serialized_start=1146
+  _globals['_GETBIASSLICESRESPONSE']._serialized_end=1285
+  _globals['_BIASSLICE']._serialized_start=1288
+  _globals['_BIASSLICE']._serialized_end=1502
+  _globals['_BIASMEAN']._serialized_start=1504
+  _globals['_BIASMEAN']._serialized_end=1595
+  _globals['_GETEXPLANATIONCOVERAGEREQUEST']._serialized_start=1597
+  _globals['_GETEXPLANATIONCOVERAGEREQUEST']._serialized_end=1628
+  _globals['_GETEXPLANATIONCOVERAGERESPONSE']._serialized_start=1630
+  _globals['_GETEXPLANATIONCOVERAGERESPONSE']._serialized_end=1730
+  _globals['_EXPLANATIONCOVERAGE']._serialized_start=1732
+  _globals['_EXPLANATIONCOVERAGE']._serialized_end=1822
+  _globals['_NEXTPREDICTIONSREQUEST']._serialized_start=1824
+  _globals['_NEXTPREDICTIONSREQUEST']._serialized_end=1912
+  _globals['_EXPLANATIONDEMAND']._serialized_start=1914
+  _globals['_EXPLANATIONDEMAND']._serialized_end=2004
+  _globals['_NEXTPREDICTIONSRESPONSE']._serialized_start=2006
+  _globals['_NEXTPREDICTIONSRESPONSE']._serialized_end=2104
+  _globals['_UNEXPLAINEDPREDICTIONS']._serialized_start=2107
+  _globals['_UNEXPLAINEDPREDICTIONS']._serialized_end=2236
+  _globals['_EXPLANATIONSSERVICE']._serialized_start=2239
+  _globals['_EXPLANATIONSSERVICE']._serialized_end=2769
 # @@protoc_insertion_point(module_scope)

@@ -1,6 +1,7 @@
 import datetime
 
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
+from headrace.api.batch.v1 import batch_pb2 as _batch_pb2
 from google.protobuf.internal import containers as _containers
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
@@ -10,16 +11,14 @@ from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 DESCRIPTOR: _descriptor.FileDescriptor
 
 class ExplanationReport(_message.Message):
-    __slots__ = ("explanations", "demanded", "works", "number")
+    __slots__ = ("explanations", "works", "number")
     EXPLANATIONS_FIELD_NUMBER: _ClassVar[int]
-    DEMANDED_FIELD_NUMBER: _ClassVar[int]
     WORKS_FIELD_NUMBER: _ClassVar[int]
     NUMBER_FIELD_NUMBER: _ClassVar[int]
     explanations: _containers.RepeatedCompositeFieldContainer[Explanation]
-    demanded: _containers.RepeatedCompositeFieldContainer[DemandedExplanations]
     works: _containers.RepeatedCompositeFieldContainer[ExplanationWork]
     number: int
-    def __init__(self, explanations: _Optional[_Iterable[_Union[Explanation, _Mapping]]] = ..., demanded: _Optional[_Iterable[_Union[DemandedExplanations, _Mapping]]] = ..., works: _Optional[_Iterable[_Union[ExplanationWork, _Mapping]]] = ..., number: _Optional[int] = ...) -> None: ...
+    def __init__(self, explanations: _Optional[_Iterable[_Union[Explanation, _Mapping]]] = ..., works: _Optional[_Iterable[_Union[ExplanationWork, _Mapping]]] = ..., number: _Optional[int] = ...) -> None: ...
 
 class ExplanationWork(_message.Message):
     __slots__ = ("tenant", "pipeline", "explanation_count", "row_count", "busy_us")
@@ -41,14 +40,6 @@ class ExplanationWork(_message.Message):
     row_count: int
     busy_us: _containers.ScalarMap[str, float]
     def __init__(self, tenant: _Optional[str] = ..., pipeline: _Optional[str] = ..., explanation_count: _Optional[int] = ..., row_count: _Optional[int] = ..., busy_us: _Optional[_Mapping[str, float]] = ...) -> None: ...
-
-class DemandedExplanations(_message.Message):
-    __slots__ = ("pipeline", "prediction_count")
-    PIPELINE_FIELD_NUMBER: _ClassVar[int]
-    PREDICTION_COUNT_FIELD_NUMBER: _ClassVar[int]
-    pipeline: str
-    prediction_count: int
-    def __init__(self, pipeline: _Optional[str] = ..., prediction_count: _Optional[int] = ...) -> None: ...
 
 class Explanation(_message.Message):
     __slots__ = ("prediction_id", "tenant", "pipeline", "revision", "arm", "output", "base", "value", "exact", "columns", "contributions", "standard_errors", "base_sources")
@@ -167,3 +158,39 @@ class ExplanationCoverage(_message.Message):
     prediction_count: int
     explained_count: int
     def __init__(self, pipeline: _Optional[str] = ..., prediction_count: _Optional[int] = ..., explained_count: _Optional[int] = ...) -> None: ...
+
+class NextPredictionsRequest(_message.Message):
+    __slots__ = ("demands",)
+    DEMANDS_FIELD_NUMBER: _ClassVar[int]
+    demands: _containers.RepeatedCompositeFieldContainer[ExplanationDemand]
+    def __init__(self, demands: _Optional[_Iterable[_Union[ExplanationDemand, _Mapping]]] = ...) -> None: ...
+
+class ExplanationDemand(_message.Message):
+    __slots__ = ("pipeline", "revision", "coverage", "columns")
+    PIPELINE_FIELD_NUMBER: _ClassVar[int]
+    REVISION_FIELD_NUMBER: _ClassVar[int]
+    COVERAGE_FIELD_NUMBER: _ClassVar[int]
+    COLUMNS_FIELD_NUMBER: _ClassVar[int]
+    pipeline: str
+    revision: str
+    coverage: float
+    columns: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, pipeline: _Optional[str] = ..., revision: _Optional[str] = ..., coverage: _Optional[float] = ..., columns: _Optional[_Iterable[str]] = ...) -> None: ...
+
+class NextPredictionsResponse(_message.Message):
+    __slots__ = ("predictions",)
+    PREDICTIONS_FIELD_NUMBER: _ClassVar[int]
+    predictions: _containers.RepeatedCompositeFieldContainer[UnexplainedPredictions]
+    def __init__(self, predictions: _Optional[_Iterable[_Union[UnexplainedPredictions, _Mapping]]] = ...) -> None: ...
+
+class UnexplainedPredictions(_message.Message):
+    __slots__ = ("pipeline", "revision", "prediction_ids", "batch")
+    PIPELINE_FIELD_NUMBER: _ClassVar[int]
+    REVISION_FIELD_NUMBER: _ClassVar[int]
+    PREDICTION_IDS_FIELD_NUMBER: _ClassVar[int]
+    BATCH_FIELD_NUMBER: _ClassVar[int]
+    pipeline: str
+    revision: str
+    prediction_ids: _containers.RepeatedScalarFieldContainer[bytes]
+    batch: _batch_pb2.Batch
+    def __init__(self, pipeline: _Optional[str] = ..., revision: _Optional[str] = ..., prediction_ids: _Optional[_Iterable[bytes]] = ..., batch: _Optional[_Union[_batch_pb2.Batch, _Mapping]] = ...) -> None: ...

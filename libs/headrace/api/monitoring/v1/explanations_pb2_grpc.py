@@ -50,6 +50,11 @@ class ExplanationsServiceStub:
                 request_serializer=headrace_dot_api_dot_monitoring_dot_v1_dot_explanations__pb2.GetExplanationCoverageRequest.SerializeToString,
                 response_deserializer=headrace_dot_api_dot_monitoring_dot_v1_dot_explanations__pb2.GetExplanationCoverageResponse.FromString,
                 _registered_method=True)
+        self.NextPredictions = channel.unary_unary(
+                '/headrace.api.monitoring.v1.ExplanationsService/NextPredictions',
+                request_serializer=headrace_dot_api_dot_monitoring_dot_v1_dot_explanations__pb2.NextPredictionsRequest.SerializeToString,
+                response_deserializer=headrace_dot_api_dot_monitoring_dot_v1_dot_explanations__pb2.NextPredictionsResponse.FromString,
+                _registered_method=True)
 
 
 class ExplanationsServiceServicer:
@@ -77,6 +82,14 @@ class ExplanationsServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def NextPredictions(self, request, context):
+        """NextPredictions gives a router stored predictions that must be explained and are not, tenants in turns; the newest first. What
+        is given is not given again for some minutes.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_ExplanationsServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -94,6 +107,11 @@ def add_ExplanationsServiceServicer_to_server(servicer, server):
                     servicer.GetExplanationCoverage,
                     request_deserializer=headrace_dot_api_dot_monitoring_dot_v1_dot_explanations__pb2.GetExplanationCoverageRequest.FromString,
                     response_serializer=headrace_dot_api_dot_monitoring_dot_v1_dot_explanations__pb2.GetExplanationCoverageResponse.SerializeToString,
+            ),
+            'NextPredictions': grpc.unary_unary_rpc_method_handler(
+                    servicer.NextPredictions,
+                    request_deserializer=headrace_dot_api_dot_monitoring_dot_v1_dot_explanations__pb2.NextPredictionsRequest.FromString,
+                    response_serializer=headrace_dot_api_dot_monitoring_dot_v1_dot_explanations__pb2.NextPredictionsResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -178,6 +196,33 @@ class ExplanationsService:
             '/headrace.api.monitoring.v1.ExplanationsService/GetExplanationCoverage',
             headrace_dot_api_dot_monitoring_dot_v1_dot_explanations__pb2.GetExplanationCoverageRequest.SerializeToString,
             headrace_dot_api_dot_monitoring_dot_v1_dot_explanations__pb2.GetExplanationCoverageResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def NextPredictions(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/headrace.api.monitoring.v1.ExplanationsService/NextPredictions',
+            headrace_dot_api_dot_monitoring_dot_v1_dot_explanations__pb2.NextPredictionsRequest.SerializeToString,
+            headrace_dot_api_dot_monitoring_dot_v1_dot_explanations__pb2.NextPredictionsResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -190,16 +190,18 @@ class ApplyReleaseResponse(_message.Message):
     def __init__(self, change: _Optional[_Union[ReleaseChange, _Mapping]] = ...) -> None: ...
 
 class DeployPipelineRequest(_message.Message):
-    __slots__ = ("pipeline", "spec", "arm", "options")
+    __slots__ = ("pipeline", "spec", "arm", "options", "without_holdback")
     PIPELINE_FIELD_NUMBER: _ClassVar[int]
     SPEC_FIELD_NUMBER: _ClassVar[int]
     ARM_FIELD_NUMBER: _ClassVar[int]
     OPTIONS_FIELD_NUMBER: _ClassVar[int]
+    WITHOUT_HOLDBACK_FIELD_NUMBER: _ClassVar[int]
     pipeline: str
     spec: ArmSpec
     arm: str
     options: ChangeOptions
-    def __init__(self, pipeline: _Optional[str] = ..., spec: _Optional[_Union[ArmSpec, _Mapping]] = ..., arm: _Optional[str] = ..., options: _Optional[_Union[ChangeOptions, _Mapping]] = ...) -> None: ...
+    without_holdback: bool
+    def __init__(self, pipeline: _Optional[str] = ..., spec: _Optional[_Union[ArmSpec, _Mapping]] = ..., arm: _Optional[str] = ..., options: _Optional[_Union[ChangeOptions, _Mapping]] = ..., without_holdback: _Optional[bool] = ...) -> None: ...
 
 class DeployPipelineResponse(_message.Message):
     __slots__ = ("change",)

@@ -23,9 +23,7 @@ Names = list[str] | None
 
 
 def make(
-    data: Annotated[
-        Path, typer.Argument(help="Training data: .parquet, .csv, .npz or .npy; a column is a column.")
-    ],
+    data: Annotated[Path, typer.Argument(help="Training data: .parquet or .csv; a column is a column.")],
     to: Annotated[Path, typer.Option("--out", help="Where the document is written.")] = Path("baseline.json"),
     model: Annotated[
         str,
@@ -118,7 +116,6 @@ def _loaded(file: Path, outputs: Sequence[TensorSpec]) -> Baseline:
         return parse(options.content(file, _DOCUMENT_MIB))
     data = read(file)
     names = {t.name for t in outputs}
-    # An array of two dimensions becomes NAME[0], NAME[1] …
     made = baseline_of(data, Choices())
     of_outputs = [c for c in made.columns if c.partition("[")[0] in names]
     return baseline_of(data, Choices(outputs=of_outputs)) if of_outputs else made

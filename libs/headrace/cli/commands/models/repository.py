@@ -7,12 +7,12 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.table import Table
 
 from headrace.cli.commands.models import options
 from headrace.cli.commands.models.load_unload import running
 from headrace.cli.commands.models.options import Model, Name, RepositoryPlace, Root, refusals_told
 from headrace.cli.console import DEFAULT_HOME, Home, fail, out, place
+from headrace.cli.tables import headed_table
 from headrace.repository import Repository, RepositoryError, changes
 from headrace.repository.model_index import recorded
 from headrace.repository.records import Records
@@ -21,9 +21,7 @@ from headrace.repository.records import Records
 def list_models(home: Home = DEFAULT_HOME, root: Root = "") -> None:
     """List models, versions and labels."""
     at = RepositoryPlace(place(home), root)
-    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
-    for column in ("model", "version", "labels", "serves", "backend", "metrics"):
-        table.add_column(column)
+    table = headed_table("model", "version", "labels", "serves", "backend", "metrics")
     records = Records(None if root else at.layout.executor_state)
     loaded, quarantined = records.serving(), records.quarantined()
     released = {} if root else running(at.layout)

@@ -6,7 +6,7 @@ import json
 import time
 from collections.abc import Sequence
 from dataclasses import asdict
-from datetime import UTC, datetime
+from datetime import UTC
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -18,21 +18,20 @@ from headrace.cli.console import DEFAULT_HOME, AsJson, Home, err, fail, out, pla
 from headrace.cli.installation.layout import Layout
 from headrace.cli.tables import headed_table
 from headrace.cost import (
-    Account,
     Group,
     Measurement,
     Plan,
     PlanError,
-    PricesFile,
+    Prices,
     Report,
-    account_of,
     of_account,
     of_file,
     report,
 )
 from headrace.cost import plan as planned
 from headrace.cost.plan import DEFAULT_HEADROOM
-from headrace.cost.prices import CPU, FIXED, GPU, MEMORY, STORAGE
+from headrace.cost.prices import CPU, FIXED, GPU, MEMORY, STORAGE, read_prices
+from headrace.hop.config import ConfigError
 
 Since = Annotated[
     str, typer.Option("--since", help="How long ago it begins, such as 1h, 7d; whole hours count.")
@@ -55,10 +54,16 @@ def cost(
 ) -> None:
     """What predictions cost, by measured use; what nobody used has a line of its own, and all lines are the bill."""
     layout = place(home)
-    prices = _prices(layout)
+    problem = ""
+    try:
+        read_prices(layout.prices)
+    except ConfigError as error:
+        problem = str(error)
+        told = f"the prices can't be used, so those before are in force: {problem}"
+        err.print(told, style="yellow", markup=False, soft_wrap=True)
     found = [report(account, by) for account in _accounts(layout, since)]
     if as_json:
-        print(json.dumps({"prices_problem": prices.problem, "accounts": [r.told() for r in found]}, indent=1))
+        print(json.dumps({"prices_problem": problem, "accounts": [r.values() for r in found]}, indent=1))
         return
     for one in found:
         _print(one)
@@ -91,61 +96,41 @@ def plan(
 ) -> None:
     """How many cores, processes and how much memory a load needs, and their price, by what was measured."""
     layout = place(home)
-    prices = _prices(layout)
     try:
+        prices = read_prices(layout.prices)
         if measurement is not None:
             measured = of_file(measurement, shape)
         else:
             measured = of_account(_accounts(layout, since)[-1], pipeline, "this home's ledger")
-        found = planned(measured, prices.prices, rate, rows, p99, headroom)
-    except PlanError as error:
+        found = planned(measured, prices, rate, rows, p99, headroom)
+    except (ConfigError, PlanError) as error:
         fail(str(error))
     if as_json:
         sums = {"cores": found.cores, "processes": found.processes, "memory_gb": found.memory_gb}
         told = {"measurement": {"source": measured.source, "when": measured.when, "rows": measured.rows}}
-        print(json.dumps(asdict(found) | sums | told | {"currency": prices.prices.currency}, indent=1))
+        print(json.dumps(asdict(found) | sums | told | {"currency": prices.currency}, indent=1))
         return
     _print_plan(found, measured, prices, f"{rate:g} requests/s of {rows} row{'s' * (rows > 1)}", rows)
 
 
-def _prices(layout: Layout) -> PricesFile:
-    """The prices in force; a mistake in the file is told."""
-    prices = PricesFile(layout.prices)
-    if layout.kept_prices.exists():
-        prices.kept = layout.kept_prices
-    prices.refresh()
-    if prices.problem:
-        err.print(
-            f"the last good prices are in force: {prices.problem}",
-            style="yellow",
-            markup=False,
-            soft_wrap=True,
-        )
-    return prices
-
-
-def _accounts(layout: Layout, since: str) -> Sequence[Account]:
+def _accounts(layout: Layout, since: str) -> Sequence[pb.CostAccount]:
     """What the ledger says, one account a currency; ends the command if that is nothing."""
     request = pb.ReadCostRequest()
     request.since.FromNanoseconds(int((_NOW() - seconds(since, "--since")) * 1e9))
     rpc = pb.DESCRIPTOR.services_by_name["CostService"].methods_by_name["ReadCost"]
     reply = service_calls.ask(layout, "monitoring", rpc, request, pb.ReadCostResponse)
-    found = [account_of(account) for account in reply.accounts]
-    if not found:
+    if not reply.accounts:
         fail(
             f"the ledger says nothing of the last {since}; it is written while the system runs, each 15 seconds"
         )
-    return found
+    return reply.accounts
 
 
 def _print(found: Report) -> None:
     account = found.account
-    began, ended = (
-        f"{datetime.fromtimestamp(t, UTC):%Y-%m-%d %H:%M}" for t in (account.since, account.until)
-    )
-    out.print(
-        f"{began} to {ended} UTC, of which {account.seconds / 3600:.2f} h were watched; in {account.currency}\n"
-    )
+    began, ended = (f"{t.ToDatetime(UTC):%Y-%m-%d %H:%M}" for t in (account.since, account.until))
+    hours = account.watched.ToSeconds() / 3600
+    out.print(f"{began} to {ended} UTC, of which {hours:.2f} h were watched; in {account.currency}\n")
     table = headed_table(
         found.by,
         "rows",
@@ -161,21 +146,22 @@ def _print(found: Report) -> None:
     )
     for group in [*found.groups, found.overhead, found.idle]:
         table.add_row(*_fields(group))
-    reserved = [_amount(account.bills.get(r, (0.0, 0.0))[1]) for r in (CPU, MEMORY, GPU, STORAGE, FIXED)]
-    table.add_row("bill", "", "", *reserved, _amount(account.bill), "", style="bold")
+    bills = found.bills
+    reserved = [_amount(bills[r].amount) if r in bills else "" for r in (CPU, MEMORY, GPU, STORAGE, FIXED)]
+    table.add_row("bill", "", "", *reserved, _amount(found.bill), "", style="bold")
     out.print(table)
     out.print()
     if found.adds_up:
         out.print("the lines are the bill, to 0.1 %", style="green")
     else:
         err.print(
-            f"the lines are {account.charged:.6g}, and not the bill of {account.bill:.6g}", style="bold red"
+            f"the lines are {found.charged:.6g}, and not the bill of {found.bill:.6g}", style="bold red"
         )
     if found.gpu_used is None:
         out.print("no GPU is reserved, so nothing is told of the use of GPUs", style="dim")
     else:
         out.print(f"GPUs: models used {found.gpu_used:.1%} of what is reserved")
-    if min(found.idle.amounts.values(), default=0.0) < -_ROUNDING * account.bill:
+    if min(found.idle.amounts.values(), default=0.0) < -_ROUNDING * found.bill:
         err.print(
             "more was used than is reserved: set `reserved` in settings/prices.yaml to what is paid for",
             style="yellow",
@@ -200,7 +186,7 @@ def _amount(amount: float) -> str:
     return f"{amount:.4g}" if abs(amount) > _NOTHING else ""
 
 
-def _print_plan(found: Plan, measured: Measurement, prices: PricesFile, load: str, rows: int) -> None:
+def _print_plan(found: Plan, measured: Measurement, prices: Prices, load: str, rows: int) -> None:
     out.print(f"{load}, by {measured.source}: {measured.when}\n", soft_wrap=True)
     table = headed_table("service", "CPU µs/request", "cores", "processes", "memory GB", numbers=True)
     for need in found.needs:
@@ -211,11 +197,15 @@ def _print_plan(found: Plan, measured: Measurement, prices: PricesFile, load: st
     sums = ("all", f"{all_us:.0f}", f"{found.cores:.2f}", str(found.processes), f"{found.memory_gb:.2f}")
     table.add_row(*sums, style="bold")
     out.print(table)
-    currency = prices.prices.currency
-    out.print(f"\n{found.per_month:.2f} {currency} a month; {found.per_million:.4g} a million requests")
+    out.print(
+        f"\n{found.per_month:.2f} {prices.currency} a month; {found.per_million:.4g} a million requests"
+    )
     out.print(f"headroom: {found.why}", soft_wrap=True)
     beside = "" if "monitoring" in measured.shapes else ", monitoring"
-    out.print(f"not in it: storage, GPUs, the features' store, the network{beside}", style="dim")
+    out.print(
+        f"not in it: storage, GPUs, shadows, explanations, the features' store, the network{beside}",
+        style="dim",
+    )
     if measured.rows and not 1 / _FAR <= rows / measured.rows <= _FAR:
         told = f"measured with {measured.rows:.1f} rows a request; {rows} is far from it, so this is a guess"
         err.print(told, style="yellow")

@@ -20,7 +20,7 @@ from headrace.cli.console import DEFAULT_HOME, AsJson, Home, err, fail, out, pai
 from headrace.cli.installation.layout import Layout
 from headrace.cli.replay.candidate import ReplayError
 from headrace.cli.replay.event_run import Compared, EventReport, run_events
-from headrace.cli.replay.stored_events import Instead, Replayable, Sorter
+from headrace.cli.replay.stored_events import Replayable
 from headrace.cli.tables import titled_rows
 from headrace.events import EventGroup, messages
 from headrace.hop.config import ConfigError
@@ -70,9 +70,9 @@ def replay(
     layout = place(home)
     chosen = _chosen(pipeline, since)
     try:
-        sorter = Sorter(layout, Instead(pairs(candidate or [], "--candidate"), release))
-        sorter.add(_stored(layout, chosen, identity, limit))
-        report = _run(layout, sorter.found, tolerance)
+        found = Replayable(layout, pairs(candidate or [], "--candidate"), release)
+        found.add(_stored(layout, chosen, identity, limit))
+        report = _run(layout, found, tolerance)
     except (ReplayError, ConfigError, messages.UnreadableError) as error:
         fail(str(error))
     if not report.events:
@@ -136,16 +136,26 @@ def drawn(report: EventReport, rows: int) -> RenderableType:
     head.add_row("events", str(report.events))
     head.add_row("equal", Text(str(report.equal), style="green" if report.equal else ""))
     head.add_row("differing", Text(str(report.differing), style="bold red" if report.differing else ""))
-    head.add_row("not replayable", str(sum(report.left_out.values())))
+    left_out = sum(report.left_out.values())
+    head.add_row(
+        "coverage", Text(f"{report.coverage:.2%} could be replayed", style="yellow" if left_out else "")
+    )
+    head.add_row("not replayable", str(left_out))
     for why, count in sorted(report.left_out.items(), key=lambda item: -item[1]):
         head.add_row("", f"{count}: {why}")
     parts: list[RenderableType] = [head]
     for compared in report.compared:
         basis = compared.basis
         made = f"made by {basis.pipeline}, release {basis.release}, arm {basis.arm}"
-        parts += [Text(), Text(made, style="bold"), _verdict(compared), Text(), outputs(compared.told)]
+        parts += [
+            Text(),
+            Text(made, style="bold"),
+            _verdict(compared),
+            Text(),
+            outputs(compared.report.message()),
+        ]
         if rows and compared.differing:
-            parts += [Text(), worst(compared.told, rows, "recorded", "candidate")]
+            parts += [Text(), worst(compared.report.message(), rows, "recorded", "candidate")]
     return Group(*parts)
 
 
@@ -165,7 +175,7 @@ def _verdict(compared: Compared) -> Table:
         found.add_row("verdict", Text(f"all answers are {exact}", style="bold green"))
         return found
     told = f"{compared.differing} of {report.rows} are not {exact}"
-    if report.shadow_failed:
-        told += f"; {report.shadow_failed} of them fail"
+    if failed := report.message().shadow_failed_count:
+        told += f"; {failed} of them fail"
     found.add_row("verdict", Text(told, style="bold red"))
     return found

@@ -91,7 +91,9 @@ def coverage(home: Home = DEFAULT_HOME, as_json: AsJson = False) -> None:
     if as_json:
         print(json.dumps(_dict(reply).get("pipelines", []), indent=2))
     elif not reply.pipelines:
-        out.print("no pipeline demanded explanations yet: `explanations: {demanded: true}` in its document")
+        out.print(
+            "no prediction must be explained yet: `explanations: {coverage: 1}` in a document demands it"
+        )
     else:
         out.print(explain_views.coverage(reply.pipelines))
 

@@ -16,7 +16,7 @@ from headrace.cli.diagnosis import readiness as checklists
 from headrace.cli.diagnosis import readiness_attestations
 from headrace.cli.diagnosis.doctor_checks import Level
 from headrace.cli.installation.layout import Layout, service_of
-from headrace.cli.supervision import probes
+from headrace.cli.supervision import probes, prometheus_targets
 from headrace.hop.config import ConfigError
 
 # Entities compared per view: enough to see that the store is another one, and done within seconds.
@@ -65,10 +65,9 @@ def readiness(
 def _metrics(layout: Layout) -> dict[str, str]:
     """Service → its metrics page; of what answers."""
     try:
-        groups = json.loads(layout.targets.read_text())
+        places = prometheus_targets.read(layout.targets)
     except FileNotFoundError:
         return {}
-    places = {group["labels"]["instance"]: group["targets"][0] for group in groups}
     found: dict[str, str] = {}
     for name, page in probes.metrics_pages(places).items():
         if page:  # else headrace status says why

@@ -35,7 +35,7 @@ def status(as_json: AsJson = False, home: Home = DEFAULT_HOME) -> None:
     with _refusals_told():
         api = alert_files.prometheus(layout)
         found = standings(api)
-        known = alert_names(layout.alert_rules)
+        known = alert_names()
         alerts = [a for a in api.alerts() if a.labels.get("alertname") in known]
     if as_json:
         told = {
@@ -63,7 +63,7 @@ def silence(
 ) -> None:
     """Tell nobody of alerts for a while, for maintenance. Without --pipeline and --alert: of no alert of headrace."""
     for_s, layout = seconds(duration, "--for"), place(home)
-    known = alert_names(layout.alert_rules)
+    known = alert_names()
     if alert and alert not in known:
         fail(f"--alert {alert!r}: there is no such alert; there are: {', '.join(known)}", code=2)
     start = datetime.now(UTC)

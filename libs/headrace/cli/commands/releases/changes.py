@@ -22,7 +22,16 @@ from headrace.cli.consent import agree
 from headrace.cli.console import DEFAULT_HOME, Home, fail, out, pairs
 from headrace.pipeline import Pipeline
 from headrace.releases import LIVE, Freeze, ReleaseError
-from headrace.releases.changes import Basis, Documents, applied, deployed, labelled, rolled_back_to, switched
+from headrace.releases.changes import (
+    Basis,
+    Documents,
+    HoldbackContext,
+    applied,
+    deployed,
+    labelled,
+    rolled_back_to,
+    switched,
+)
 from headrace.releases.changes.deployment import arm_of
 from headrace.releases.document import Arm
 
@@ -51,19 +60,29 @@ def deploy(
     arm: Annotated[
         str, typer.Option("--arm", help="The arm to put it into; one other than live gets no rows yet.")
     ] = LIVE,
+    no_holdback: Annotated[
+        bool, typer.Option("--no-holdback", help="Leave nothing with what was live before.")
+    ] = False,
     reason: Reason = "",
     number: Number = None,
     home: Home = DEFAULT_HOME,
 ) -> None:
-    """Make a document live at once, with the newest versions of its models or those that you name. To go step by step:
-    `headrace rollout start`."""
+    """Make a document live at once, with the newest versions of its models or those that you name. For an hour what was live
+    before keeps 5 % of the rows and is compared with it. To go step by step: `headrace rollout start`."""
     with opened(home) as at:
         basis = at.basis(pipeline, reason, number)
         documents = at.documents(pipeline)
         made = built(at, basis, documents, arm, models, label, settings, document)
         undo = [f"release rollback {pipeline}"] if arm == LIVE and basis.release else []
-        steps = [f"release show {pipeline}", *undo]
-        commit(at, basis, deployed(basis, made, arm), documents, next_steps=steps)
+        holdback = (
+            None
+            if no_holdback
+            else HoldbackContext(documents, at.known(), datetime.now(UTC), at.store.frozen())
+        )
+        release = deployed(basis, made, arm, holdback)
+        held = release.rollout is not None and release.rollout.is_holdback and arm == LIVE
+        steps = [f"{'rollout status' if held else 'release show'} {pipeline}", *undo]
+        commit(at, basis, release, documents, next_steps=steps)
 
 
 def built(

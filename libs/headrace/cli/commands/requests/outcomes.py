@@ -16,7 +16,7 @@ from headrace.cli.console import DEFAULT_HOME, Home, err, fail, out, place
 from headrace.cli.installation import secrets
 from headrace.cli.supervision import daemon
 from headrace.cli.supervision.control import ControlError
-from headrace.client import Headrace, HeadraceError, Outcome
+from headrace.client import Headrace, HeadraceError, Outcome, OutcomeCounts
 
 outcomes = typer.Typer(
     help="What became known of predictions: report it, and see how often they were right.",
@@ -52,17 +52,24 @@ def post(
         given = _given(file)
         key = key or secrets.demo_key(layout) or ""
         with Headrace(daemon.door(layout), key=key, timeout_s=_TIMEOUT_S) as client:
-            stored = _send(client, given)
+            counts = _send(client, given)
     except (ValueError, ControlError, HeadraceError) as error:
         fail(str(error))
-    out.print(f"[green]{stored}[/] outcome{'' if stored == 1 else 's'} stored")
+    out.print(f"[green]{counts.stored}[/] outcome{'' if counts.stored == 1 else 's'} stored")
+    if counts.unknown:
+        err.print(
+            f"{counts.unknown} of predictions that are not known here: made in the last seconds, not recorded, or never made;"
+            " posting the file again counts them anew",
+            style="yellow",
+        )
 
 
-def _send(client: Headrace, given: list[Outcome]) -> int:
-    stored = 0
+def _send(client: Headrace, given: list[Outcome]) -> OutcomeCounts:
+    stored = unknown = 0
     for start in range(0, len(given), _PER_CALL):
         try:
-            stored += client.record_outcomes(given[start : start + _PER_CALL])
+            counts = client.record_outcomes(given[start : start + _PER_CALL])
+            stored, unknown = stored + counts.stored, unknown + counts.unknown
         except HeadraceError:
             if stored:
                 err.print(
@@ -71,7 +78,7 @@ def _send(client: Headrace, given: list[Outcome]) -> int:
             raise
         if err.is_terminal and len(given) > _PER_CALL:
             err.print(f"{stored} of {len(given)}", style="dim", end="\r")
-    return stored
+    return OutcomeCounts(stored, unknown)
 
 
 def _given(file: Path) -> list[Outcome]:

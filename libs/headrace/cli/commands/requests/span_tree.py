@@ -8,16 +8,15 @@ from typing import Any
 from rich.table import Table
 from rich.text import Text
 
-from headrace.state.traces import Span, ordered, start_us, tenant_of
+from headrace.state.traces import timeline
 
 _BAR = 32
-_GOOD = frozenset({"OK", "", "UNSET"})
 
 
-def bar(start_us: int, duration_us: int, begin_us: int, total_us: int, width: int = _BAR) -> str:
+def bar(start_us: int, duration_us: int, total_us: int, width: int = _BAR) -> str:
     """A bar for a span within the request: `width` characters, at least one of them filled."""
     total = max(total_us, 1)
-    left = min(max(start_us - begin_us, 0) * width // total, width - 1)
+    left = min(max(start_us, 0) * width // total, width - 1)
     length = max(round(min(duration_us, total) * width / total), 1)
     length = min(length, width - left)
     return " " * left + "█" * length + " " * (width - left - length)
@@ -25,11 +24,9 @@ def bar(start_us: int, duration_us: int, begin_us: int, total_us: int, width: in
 
 def draw(trace: Mapping[str, Any]) -> Table:
     """A table with one line per span."""
-    rows = ordered(trace["spans"])
-    begin = min((start_us(span) for _, span in rows), default=0)
-    end = max((start_us(span) + int(span["duration_us"]) for _, span in rows), default=0)
-    of = f"   tenant {tenant}" if (tenant := tenant_of(trace)) else ""
-    title = f"request {trace['request_id']}{of}   trace {trace['trace_id']}   {milliseconds(end - begin)}"
+    found = timeline(trace)
+    of = f"   tenant {found['tenant']}" if found["tenant"] else ""
+    title = f"request {found['request_id']}{of}   trace {found['trace_id']}   {milliseconds(found['us'])}"
     table = Table(
         title=title, title_justify="left", title_style="bold", box=None, padding=(0, 1), pad_edge=False
     )
@@ -39,23 +36,18 @@ def draw(trace: Mapping[str, Any]) -> Table:
     table.add_column("time", justify="right", no_wrap=True)
     table.add_column("", no_wrap=True)
     table.add_column("", overflow="fold")
-    for depth, span in rows:
-        duration = int(span["duration_us"])
-        good = span["status"] in _GOOD
+    for span in found["spans"]:
+        style = "red" if span["status"] else ""
+        details = [f"{key}={value}" for key, value in span["about"].items()]
         table.add_row(
-            Text("  " * depth + str(span["name"]), style="" if good else "red"),
-            str(span["service"]),
-            milliseconds(start_us(span) - begin),
-            milliseconds(duration),
-            Text(bar(start_us(span), duration, begin, end - begin), style="cyan" if good else "red"),
-            Text(_details(span), style="dim" if good else "red"),
+            Text("  " * span["depth"] + span["name"], style),
+            span["service"],
+            milliseconds(span["start_us"]),
+            milliseconds(span["us"]),
+            Text(bar(span["start_us"], span["us"], found["us"]), style or "cyan"),
+            Text(" ".join([span["status"], *details]).strip(), style or "dim"),
         )
     return table
-
-
-def _details(span: Span) -> str:
-    status = [] if span["status"] in _GOOD else [str(span["status"])]
-    return " ".join(status + [f"{key}={value}" for key, value in span["attributes"].items()])
 
 
 def milliseconds(us: int) -> str:

@@ -93,9 +93,12 @@ def _events() -> None:
 def _outcomes() -> None:
     outcome = [*_texts("tenant", "request_id", "name"), *_numbers("row", "label")]
     _numbered("outcomes", *outcome, *_reals("value", "time", "received"), unique=(*_ROW, "name"))
-    judged = [*_texts("pipeline", "arm"), *_numbers("release", "key", "wrong")]
+    judged = [*_texts("pipeline", "arm"), *_numbers("release", "key", "wrong", "wrong_before")]
     _numbered("judgements", *judged, *_reals("received"))
-    op.create_index("judgements_by_pipeline", "judgements", ["pipeline", "id"])
+    # All that is counted, so that no row is read.
+    counted = ["pipeline", "release", "arm", "wrong_before", "wrong"]
+    op.create_index("judgements_by_release", "judgements", counted)
+    op.create_index("judgements_by_key", "judgements", ["pipeline", "key"])
     contradiction = [*_texts("tenant", "request_id", "name"), *_numbers("row")]
     _numbered("contradictions", *contradiction, *_reals("value", "received"))
 
@@ -135,8 +138,6 @@ def _explanations() -> None:
     op.create_index("explanations_by_age", "explanations", ["stored"])
     op.create_index("explanations_by_pipeline", "explanations", ["pipeline", "stored"])
     _keyed("forgotten", ("id",), *_blobs("id"), *_reals("time"))
-    day = [*_texts("pipeline"), *_numbers("day", "predictions", "explained")]
-    _keyed("coverage", ("pipeline", "day"), *day)
     _keyed("counted", ("id",), *_blobs("id"), *_reals("time"))
 
 

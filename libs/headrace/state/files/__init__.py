@@ -1,1 +1,0 @@
-"""Files that processes share: who has one now, and what an earlier version made of them."""

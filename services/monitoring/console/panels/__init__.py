@@ -1,1 +1,0 @@
-"""Sections of a pipeline's page that the console makes itself."""
