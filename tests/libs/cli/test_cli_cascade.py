@@ -34,12 +34,13 @@ stages:
     outputs: {input: {type: float32, shape: [2]}}
   - cascade: score
     light: {name: small, inputs: {input: input}, outputs: {p: {column: p, type: float32}}}
-    heavy: {name: large, inputs: {input: input}, outputs: {p: {column: p, type: float32}}}
+    heavy: {name: large, version: "1", inputs: {input: input}, outputs: {p: {column: p, type: float32}}}
     score: p
     decision: 0.5
     threshold: 0.1
     valuable: {amount: 1000}
-outputs: [p]
+  - {model: after, name: nowhere, inputs: {input: input}, outputs: {p: {column: q, type: float32}}}
+outputs: [p, q]
 """
 
 

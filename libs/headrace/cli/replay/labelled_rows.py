@@ -31,6 +31,7 @@ from headrace.pipeline import (
     Pipeline,
     batch_from_rows,
     explainable_columns,
+    parse,
     plan,
     towards,
     validate_inputs,
@@ -62,8 +63,9 @@ def measured(
     """
     repository = control_place.models(layout)
     try:
-        versions = _versions(layout, pipeline, repository)
-        made = candidate_of(json.dumps(_both(text, pipeline, stage)), pipeline.name, versions)
+        both = json.dumps(_both(text, pipeline, stage))
+        versions = _versions(layout, parse(both, pipeline.name), repository)
+        made = candidate_of(both, pipeline.name, versions)
         _check_features(made.pipeline, pipeline, rows)
         batch = asyncio.run(_answers(layout, made, rows))
         keep = np.flatnonzero(batch.ok())
@@ -132,6 +134,7 @@ def _alone(stage: CascadeStage, part: ModelStage, column: str) -> dict[str, Any]
     return {
         "model": column,
         "name": part.model,
+        **({"version": part.version} if part.version else {}),
         "inputs": dict(part.inputs),
         "outputs": {output: {"column": column, **given} if given else column},
     }
