@@ -12,26 +12,25 @@ from pathlib import Path
 import numpy as np
 import pytest
 from onnx import TensorProto, helper
-from typer.testing import CliRunner, Result
+from typer.testing import Result
 
 from headrace.catalog.records import CatalogRecords
 from headrace.catalog.remote import RemoteRecords
 from headrace.cli.commands.models import prepared_models
 from headrace.cli.installation import layout
-from headrace.cli.main import app
 from headrace.drift import baseline_of_version
 from headrace.repository import Repository, RepositoryError, Trust, changes
 from headrace.repository.model_index import all_indexes
 from headrace.state.json_lines import entries
-from tests.agreed import with_yes
 from tests.control_service import Here
+from tests.libs.cli import released_home
 from tests.libs.cli.released_home import write_settings
 from tests.libs.repository.signed_models import signed
 from tests.services.executor.executor_models import doubling, endless, expanding, onnx_bytes
 
 
 def run(*arguments: str | Path, home: Path) -> Result:
-    return CliRunner().invoke(app, [*with_yes("models", *arguments), "--home", str(home)])
+    return released_home.run(home, "models", *arguments)
 
 
 def model(path: Path, *, width: int | str = 3, rows: int | str = "rows", factor: float = 2.0) -> Path:

@@ -9,7 +9,6 @@ from pathlib import Path
 
 import pytest
 from prometheus_client import CollectorRegistry, generate_latest
-from typer.testing import CliRunner
 
 from headrace.cli.diagnosis import doctor_checks, encryption_at_rest, live_state
 from headrace.cli.diagnosis import readiness as checklists
@@ -18,8 +17,8 @@ from headrace.cli.diagnosis.quarantined_models import newly_held
 from headrace.cli.diagnosis.readiness_attestations import Attestation, ReadinessSettings
 from headrace.cli.installation import certificates, layout, ports, secrets, services, settings
 from headrace.cli.installation.layout import Layout
-from headrace.cli.main import app
 from services.ingress.sharing.metrics import ShareMetrics
+from tests.libs.cli.released_home import run
 from tests.web_server import web_server
 
 TODAY = date(2026, 11, 26)
@@ -41,6 +40,12 @@ def found(
 ) -> dict[str, Finding]:
     evidence = checklists.Evidence(TODAY, said or ReadinessSettings(), metrics, lambda: parity)
     return {item.finding.what: item.finding for item in checklists.examine(layout.of(home), evidence)}
+
+
+def diagnosed(place: Layout, what: str, now: datetime | None = None) -> Finding:
+    """The one finding of the doctor about this."""
+    [one] = [f for f in doctor_checks.examine(place, now or datetime.now(UTC)) if f.what == what]
+    return one
 
 
 def test_both_checklists_have_all_their_lines(home: Path) -> None:
@@ -88,7 +93,7 @@ def test_alerts_that_nobody_receives_are_missing(home: Path) -> None:
 
 
 def test_the_command_says_what_is_missing_and_ends_with_1(home: Path) -> None:
-    result = CliRunner().invoke(app, ["readiness", "--json", "--no-features", "--home", str(home)])
+    result = run(home, "readiness", "--json", "--no-features")
     assert result.exit_code == 1
     told = json.loads(result.stdout)
     assert {line["checklist"] for line in told} == {checklists.PRE_PRODUCTION, checklists.PRODUCTION}
@@ -98,7 +103,7 @@ def test_the_command_says_what_is_missing_and_ends_with_1(home: Path) -> None:
 def test_a_wrong_attestation_names_file_line_and_key(home: Path) -> None:
     (home / "settings").mkdir()
     (home / "settings/readiness.yaml").write_text("on_call: {by: Ada, date: yesterday}")
-    result = CliRunner().invoke(app, ["readiness", "--home", str(home)])
+    result = run(home, "readiness")
     assert result.exit_code == 1
     assert "readiness.yaml, line 1, on_call.date" in result.stderr
 
@@ -197,16 +202,13 @@ def test_doctor_and_status_say_it_and_the_door_takes_it_over(place: Layout) -> N
     today = datetime.now(UTC).date()
 
     def status() -> str:
-        result = CliRunner().invoke(app, ["status", "--json", "--home", str(place.home)])
+        result = run(place.home, "status", "--json")
         return str(json.loads(result.stdout)["encryption_at_rest"])
 
     def told() -> tuple[str, str, object]:
-        [doctor] = [
-            f for f in doctor_checks.examine(place, datetime.now(UTC)) if f.what == "encryption at rest"
-        ]
         made = settings.Installation(place, "apart", ports.wanted(services.start_order()))
         door = settings.settings(made, "ingress", slot=0, listen=place.run / "x", run_dir=place.run / "y")
-        return status(), doctor.found, door.get("encrypted_until")
+        return status(), diagnosed(place, "encryption at rest").found, door.get("encrypted_until")
 
     assert told()[2] is None
     assert told()[0] == told()[1]
@@ -229,7 +231,7 @@ def test_a_home_from_before_control_is_refused(mark: str, place: Layout) -> None
     (place.home / mark).parent.mkdir(parents=True)
     (place.home / mark).write_text("{}")
     before = entries(place.home)
-    result = CliRunner().invoke(app, ["up", "--home", str(place.home)])
+    result = run(place.home, "up")
     assert (result.exit_code, entries(place.home)) == (1, before)
     assert "earlier version" in result.stderr.replace("\n", " ")
 
@@ -255,8 +257,7 @@ def test_it_says_whether_there_is_a_lane(
     compiled: Path | None, level: Level, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("services.ingress.lane.library.compiled", lambda: compiled)
-    findings = doctor_checks.examine(layout.of(tmp_path), datetime.now(UTC))
-    [found] = [finding for finding in findings if finding.what == "lane"]
+    found = diagnosed(layout.of(tmp_path), "lane")
     assert found.level is level
     assert ("gcc" in found.fix) == (compiled is None)
 
@@ -265,7 +266,7 @@ def test_a_certificate_that_the_door_refuses_is_told(tmp_path: Path) -> None:
     place, now = layout.of(tmp_path), datetime.now(UTC)
 
     def found(at: datetime) -> tuple[Level, str]:
-        (one,) = [f for f in doctor_checks.examine(place, at) if f.what == "certificate"]
+        one = diagnosed(place, "certificate", at)
         return one.level, one.found
 
     certificates.ensure(place.tls, now)
@@ -284,12 +285,12 @@ def test_settings_that_cannot_be_read_are_named_with_file_and_line(tmp_path: Pat
     place = layout.of(tmp_path)
     place.override("executor").parent.mkdir()
     place.override("executor").write_text("models:\n  - [\n")
-    [found] = [f for f in doctor_checks.examine(place, datetime.now(UTC)) if f.what == "settings"]
+    found = diagnosed(place, "settings")
     assert found.level is Level.BAD
     assert f"{place.override('executor')}, line 3, near the key 'models'" in found.found
     place.override("executor").write_text("{}\n")
     place.override("exector").write_text("{}\n")
-    [found] = [f for f in doctor_checks.examine(place, datetime.now(UTC)) if f.what == "settings"]
+    found = diagnosed(place, "settings")
     assert found.level is Level.WARN
     assert "exector.yaml" in found.found
 

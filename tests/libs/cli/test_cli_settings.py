@@ -7,17 +7,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from typer.testing import CliRunner
 
 from headrace.cli.installation import layout, ports, services
 from headrace.cli.installation.settings import Installation, Shape, overlaid, settings
-from headrace.cli.main import app
 from headrace.hop.resilience.resolve import parse
 from headrace.hop.server import hosting
 from headrace.hop.server.hosting import definition_named
 from load.systems.headrace import Setup
 from load.systems.headrace import settings as load_settings
 from services.ingress.config import IngressSettings
+from tests.libs.cli.released_home import run
 
 
 def made(home: Path, shape: Shape, **counts: int) -> Installation:
@@ -203,12 +202,12 @@ def test_a_further_service_gets_folders_ports_and_settings(tmp_path: Path) -> No
 
 @pytest.mark.usefixtures("one_more")
 def test_a_further_service_has_replicas_and_settings_of_a_persons_own(tmp_path: Path) -> None:
-    refused = CliRunner().invoke(app, ["up", "--home", str(tmp_path / "h"), "--replicas", "nobody=2"])
+    refused = run(tmp_path / "h", "up", "--replicas", "nobody=2")
     assert "dummy" in refused.stderr
     override = layout.of(tmp_path / "home").override("dummy")
     override.parent.mkdir(parents=True)
     override.write_text("speed: 2\n")
-    looked = CliRunner().invoke(app, ["doctor", "--home", str(tmp_path / "home")])
+    looked = run(tmp_path / "home", "doctor")
     assert "of no service" not in looked.stdout
 
 

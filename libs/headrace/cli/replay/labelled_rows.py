@@ -154,13 +154,14 @@ async def _answers(layout: Layout, made: Candidate, rows: Sequence[Mapping[str, 
     # Not with the command's other imports: the services take seconds.
     from headrace.cli.replay.hosting import PATIENCE_S, hosted
 
-    names, replies = [f.name for f in made.pipeline.inputs], []
+    names, outputs = ([f.name for f in fields] for fields in (made.pipeline.inputs, made.pipeline.outputs))
+    replies = []
     async with hosted(layout, made, RecordedFeatures()) as infer:
         for first in range(0, len(rows), _PAGE):
             page = [{n: row[n] for n in names if n in row} for row in rows[first : first + _PAGE]]
             context = Rows.one_request(len(page), str(first), "tune", time.monotonic() + PATIENCE_S)
             batch = validate_inputs(made.pipeline, batch_from_rows(made.pipeline, page, context))
-            replies.append((await infer(batch)).batch)
+            replies.append((await infer(batch)).batch.select(outputs))
     return concat(replies)
 
 
