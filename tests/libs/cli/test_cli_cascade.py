@@ -97,7 +97,9 @@ def refused(result: Result) -> str:
 def test_a_threshold_is_chosen_and_the_command_that_sets_it_is_printed(home: Path, tmp_path: Path) -> None:
     # The last ones, more than are sent at once, fail before the stage, and are left out.
     wrong = [{"x": 7, "noise": 0.0, "late": True}] * 1100
-    data = written(tmp_path / "rows.jsonl", [*rows(4000), *wrong])
+    good = rows(4000)
+    good[1]["noise"] = None  # a feature that had no value
+    data = written(tmp_path / "rows.jsonl", [*good, *wrong])
     result = tune(home, data, "--loss-budget", "0.01")
     assert result.exit_code == 0, result.output
     assert "chosen" in result.stdout
