@@ -8,8 +8,9 @@ import grpc
 import pytest
 
 from headrace.oip import open_inference_pb2 as oip
+from tests.gauges import busy, samples
 from tests.pipeline.refusals import failure, oip_request
-from tests.system import System, row_request
+from tests.system import System, poll, row_request
 
 
 @pytest.mark.parametrize(
@@ -97,3 +98,23 @@ def test_a_wrong_value_in_a_tensor_names_row_and_field(system: System) -> None:
 def ordered(row: dict[str, Any]) -> dict[str, Any]:
     """Text fields first, so that positions in the tests above mean something."""
     return dict(sorted(row.items(), key=lambda item: not isinstance(item[1], str)))
+
+
+def ran(system: System) -> float:
+    """Rows that models have run for, all together."""
+    owner = "ingress" if system.shape == "together" else "executor"
+    return sum(value for _, value in samples(system, "headrace_executor_batch_rows_sum", [owner]))
+
+
+def test_a_deadline_too_short_to_try(system: System) -> None:
+    system.predict(row_request(system.rows[0]))
+    poll("nobody is served", lambda: not busy(system))
+    before = ran(system)
+    assert before > 0
+    request = oip_request(system.rows[0])
+    request.parameters["timeout"].int64_param = 500
+    for _ in range(20):
+        code, reason, message, metadata = failure(system.infer, request)
+        assert (code, reason) == (grpc.StatusCode.DEADLINE_EXCEEDED, "DEADLINE_PASSED")
+        assert f"{metadata['remaining_ms']} ms are left" in message
+    assert ran(system) == before

@@ -1,4 +1,4 @@
-"""Clients that know nothing of headrace work unmodified: tritonclient, perf_analyzer, buf curl, curl."""
+"""Clients that know nothing of headrace work unmodified: tritonclient, perf_analyzer, buf curl, curl, Connect's (gRPC-Web)."""
 
 import json
 import os
@@ -9,7 +9,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from connectrpc.client import ConnectClientSync
+from connectrpc.compat import google_protobuf_binary_codec
+from connectrpc.compression import Compression
+from connectrpc.compression.gzip import GzipCompression
+from connectrpc.method import IdempotencyLevel, MethodInfo, StreamType
+from connectrpc.protocol import ProtocolType
 
+from headrace.api.inference.v1 import inference_pb2 as pb
 from tests.pipeline.flights_store import recomputed, stored
 from tests.pipeline.refusals import rest_inputs
 from tests.posting import post_json
@@ -122,3 +129,29 @@ def test_open_inference_rest(system: System) -> None:
     outputs = {output["name"]: output["data"] for output in answer["outputs"]}
     assert set(outputs) == {"delayed", "probability"}
     assert outputs["probability"] == pytest.approx(expected(system), abs=1e-6)
+
+
+@pytest.mark.parametrize("compression", [None, GzipCompression()], ids=["plain", "gzip"])
+def test_grpc_web_as_a_page_in_a_browser_sends_it(system: System, compression: Compression | None) -> None:
+    service, _, name = PREDICT[1:].partition("/")
+    method = MethodInfo(
+        name=name,
+        service_name=service,
+        input=pb.PredictRequest,
+        output=pb.PredictResponse,
+        idempotency_level=IdempotencyLevel.UNKNOWN,
+        stream_type=StreamType.UNARY,
+    )
+    request = row_request(*system.rows[:ROWS])
+    with ConnectClientSync(
+        system.endpoints["http"],
+        protocol=ProtocolType.GRPC_WEB,
+        codec=google_protobuf_binary_codec(),
+        send_compression=compression,
+    ) as client:
+        headers = {"authorization": f"Bearer {system.key}"}
+        answer = client.execute_unary(request=request, method=method, headers=headers, timeout_ms=5000)
+    found, expected = (
+        [p.outputs["probability"] for p in reply.predictions] for reply in (answer, system.predict(request))
+    )
+    assert found == expected

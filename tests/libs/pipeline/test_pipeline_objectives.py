@@ -48,18 +48,12 @@ def test_the_error_budget_is_what_availability_leaves() -> None:
     assert Objectives(None, None, 1).error_budget is None
 
 
-def test_objectives_are_part_of_the_revision() -> None:
-    assert pipeline("{availability: 0.99}").revision != pipeline("{availability: 0.98}").revision
-
-
 @pytest.mark.parametrize(
     ("text", "at", "message"),
     [
         ("{}", "objectives", "needs the key 'availability' or 'latency'"),
-        ("{window: 30d}", "objectives", "needs the key 'availability' or 'latency'"),
         ("99", "objectives", "should be a mapping"),
         ("{availability: 1}", "objectives.availability", "above 0.5 and below 1"),
-        ("{availability: 99.9}", "objectives.availability", "above 0.5 and below 1"),
         ("{availability: high}", "objectives.availability", "should be a number"),
         ("{availability: true}", "objectives.availability", "should be a number"),
         ("{availabilty: 0.9}", "objectives.availabilty", "did you mean 'availability'?"),
@@ -67,7 +61,6 @@ def test_objectives_are_part_of_the_revision() -> None:
         ("{latency: {p: 99, ms: 200}}", "objectives.latency.p", "above 0 and below 1"),
         ("{latency: {p: 0.9, ms: 251}}", "objectives.latency.ms", "from 1 to 250"),
         ("{latency: {p: 0.9, ms: 1.5}}", "objectives.latency.ms", "should be an integer"),
-        ("{latency: 200}", "objectives.latency", "should be a mapping"),
         ("{availability: 0.9, window: 30}", "objectives.window", "should be a duration"),
         ("{availability: 0.9, window: 1m}", "objectives.window", "should be from 1h to 90d"),
     ],

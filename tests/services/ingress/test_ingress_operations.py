@@ -1,17 +1,23 @@
 """What operators ask at the door, over gRPC and JSON."""
 
 import math
-from collections.abc import Sequence
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, cast
 
 import pytest
 
 from headrace.api.monitoring.v1 import monitoring_pb2
 from headrace.api.operations.v1 import operations_pb2 as pb
+from headrace.api.router.v1 import router_pb2
+from headrace.hop.call import Call
 from headrace.hop.errors import Code, Fault, Reason
+from headrace.hop.testing import served
+from services.ingress.clients import HopServing
 from services.ingress.operations.servicer import OperationsServicer
 from tests.services.ingress.ingress_calls import call, operating, refused
-from tests.services.ingress.ingress_door import Folder
+from tests.services.ingress.ingress_door import FakeRouter, Folder, definition
 
 if TYPE_CHECKING:
     from headrace.hop.client.dial import Client
@@ -78,3 +84,34 @@ class Replicas:
 
     def unary(self, _method: object) -> None:
         """Experiments and shadows are asked of any replica."""
+
+
+@dataclass
+class Router(FakeRouter):
+    """Serves these revisions; None: it can't say."""
+
+    serves: Mapping[str, str] | None = field(default_factory=dict)
+
+    async def ListPipelines(
+        self, request: router_pb2.ListPipelinesRequest, call: Call
+    ) -> router_pb2.ListPipelinesResponse:
+        if self.serves is None:
+            raise Fault(Code.UNAVAILABLE, Reason.REASON_UNREACHABLE, "it starts")
+        found = [
+            router_pb2.PipelineVersion(name=name, revision=revision) for name, revision in self.serves.items()
+        ]
+        return router_pb2.ListPipelinesResponse(pipelines=found)
+
+
+async def test_a_revision_is_served_once_all_routers_that_answer_serve_it() -> None:
+    one, other = Router(serves={"p": "new", "q": "1"}), Router(serves={"p": "old", "q": "1"})
+    async with served(definition(one)) as first, served(definition(other)) as second:
+        client = first.client(target=f"{first.target},{second.target}")
+        serving = HopServing(client, time.monotonic)
+        assert await serving() == {"q": "1"}
+        other.serves = {"p": "new", "q": "1"}
+        assert await serving() == {"p": "new", "q": "1"}
+        other.serves = None
+        assert await serving() == {"p": "new", "q": "1"}
+        one.serves = None
+        assert await serving() == {}

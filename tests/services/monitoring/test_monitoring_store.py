@@ -1,5 +1,6 @@
 """What outcomes say of predictions, and what is kept of both."""
 
+import asyncio
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 
 import pytest
@@ -11,9 +12,10 @@ from services.monitoring.accuracy.records import Chosen, Maker, Prediction
 from services.monitoring.accuracy.store import AccuracyStore
 from services.monitoring.database import columns
 from services.monitoring.database.facts import Facts
-from services.monitoring.outcomes.records import Judged, OutcomeError, Recorded
+from services.monitoring.database.periodic import every
+from services.monitoring.outcomes.records import Judged, OutcomeError, Recorded, StorageError
 from services.monitoring.outcomes.store import OutcomeStore
-from tests.services.monitoring.monitoring_outcomes import NOW, emptied, made, outcome
+from tests.services.monitoring.monitoring_outcomes import NOW, Log, emptied, made, outcome
 
 KEYS = st.sampled_from([None, -(1 << 63), 0, 5])
 
@@ -125,3 +127,14 @@ def test_an_outcome_meets_the_prediction_that_is_being_stored(facts: Facts, stor
         recorded = facts.write(add).result()
     assert recorded == Recorded(1, 0)
     assert store.judged("flights") == {(3, "live"): Judged(1, 0)}
+
+
+async def test_work_goes_on_whatever_fails_and_the_database_says_itself_what_fails_in_it() -> None:
+    log, errors = Log(), iter([StorageError("full"), ValueError("odd"), asyncio.CancelledError()])
+
+    async def work() -> None:
+        raise next(errors)
+
+    with pytest.raises(asyncio.CancelledError):
+        await every(0.0, work, "removal", log)
+    assert log.lines == [("periodic work failed", {"work": "removal", "error": "ValueError: odd"})]
