@@ -20,8 +20,8 @@ from tests.system import HOME, System, headrace, poll, predicting, row_request
 
 KILLS = int(os.environ.get("HEADRACE_KILLS", "3"))
 ROWS_PER_S = 300
-# Between two kills, and until reports that are late have come: a router sends what it has for ten seconds.
-CALM_S, TOLD_S = 4.0, 60
+# Between two kills.
+CALM_S = 4.0
 
 
 class Callers:
@@ -110,6 +110,6 @@ def test_what_was_answered_is_stored_or_told_as_a_gap(system: System) -> None:
         # An event of a request whose answer was lost on its way may be a gap too.
         return lost <= gaps <= lost + len(callers.failed)
 
-    poll("the counts agree", account, TOLD_S)
+    poll("the counts agree", account)
     assert callers.answered
     assert callers.failed

@@ -10,10 +10,6 @@ def cached(rule: str) -> str:
     return SMALL.replace("deadline_ms: 250", f"deadline_ms: 250\ncache: {rule}")
 
 
-def test_a_document_without_the_key_keeps_nothing() -> None:
-    assert parsed().cache is None
-
-
 @pytest.mark.parametrize(
     ("rule", "expected"),
     [
@@ -26,6 +22,7 @@ def test_a_rule_says_how_long_and_how_much(rule: str, expected: CacheRule) -> No
     pipeline = parsed(cached(rule))
     assert pipeline.cache == expected
     assert expected.kept_us == max(expected.ttl_us, expected.stale_us)
+    assert parsed().cache is parsed().objectives is None
     assert pipeline.revision != parsed().revision
 
 

@@ -39,10 +39,6 @@ def test_objectives_say_what_they_say(text: str, expected: Objectives, words: st
     assert objectives_text(expected) == words
 
 
-def test_without_the_key_nothing_is_promised() -> None:
-    assert parsed().objectives is None
-
-
 def test_the_error_budget_is_what_availability_leaves() -> None:
     assert Objectives(0.75, None, 1).error_budget == 0.25
     assert Objectives(None, None, 1).error_budget is None

@@ -1,4 +1,4 @@
-"""What outcomes say of predictions, and what is kept of both."""
+"""What outcomes say of predictions and experiments, and what is kept of both."""
 
 import asyncio
 from concurrent.futures import Future, ThreadPoolExecutor, wait
@@ -8,14 +8,18 @@ import sqlalchemy as sa
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from headrace.releases import Experiment, Release, Rollout
+from headrace.releases.document import LIVE
 from services.monitoring.accuracy.records import Chosen, Maker, Prediction
 from services.monitoring.accuracy.store import AccuracyStore
 from services.monitoring.database import columns
 from services.monitoring.database.facts import Facts
 from services.monitoring.database.periodic import every
+from services.monitoring.experiments import experiment_read_out, phase_began
 from services.monitoring.outcomes.records import Judged, OutcomeError, Recorded, StorageError
 from services.monitoring.outcomes.store import OutcomeStore
 from tests.services.monitoring.monitoring_outcomes import NOW, Log, emptied, made, outcome
+from tests.services.monitoring.rollout_simulation import CANARY, release_of
 
 KEYS = st.sampled_from([None, -(1 << 63), 0, 5])
 
@@ -138,3 +142,32 @@ async def test_work_goes_on_whatever_fails_and_the_database_says_itself_what_fai
     with pytest.raises(asyncio.CancelledError):
         await every(0.0, work, "removal", log)
     assert log.lines == [("periodic work failed", {"work": "removal", "error": "ValueError: odd"})]
+
+
+def history(*phases: int | None) -> list[Release]:
+    """Releases 1, 2, … of these phases, newest first."""
+    base = release_of(Rollout(arm=CANARY)).model_copy(update={"pipeline": "flights", "rollout": None})
+    weights = base.assign.model_copy(update={"weights": {LIVE: 0.5, CANARY: 0.5}})
+    found = []
+    for number, phase in enumerate(phases, 1):
+        experiment = None
+        if phase is not None:
+            experiment = Experiment(name="e", arms=(LIVE, CANARY), outcome="revenue", phase=phase)
+        found.append(base.model_copy(update={"number": number, "assign": weights, "experiment": experiment}))
+    return found[::-1]
+
+
+def test_a_phase_begins_with_its_first_release() -> None:
+    assert phase_began([]) is None
+    assert phase_began(history(1, None)) is None
+    assert phase_began(history(None, 1, 1)) == 2
+    assert phase_began(history(1, 1, 2, 2)) == 3
+    assert phase_began(history(1)) == 1
+
+
+def test_of_an_earlier_phase_nothing_is_mixed_in(facts: Facts, store: OutcomeStore) -> None:
+    made(facts, "old", arm=CANARY, key=0, release=1)
+    made(facts, "r0", key=0)
+    crossed = [experiment_read_out(history(*phases), store) for phases in ((1, 1, 1), (1, 1, 2))]
+    assert [found.crossed for found in crossed if found] == [1, 0]
+    assert experiment_read_out(history(None), store) is None

@@ -13,21 +13,16 @@ from google.protobuf.descriptor import FileDescriptor
 
 from headrace.api.executor.v1 import executor_pb2
 from headrace.api.features.v1 import features_pb2
-from headrace.api.monitoring.v1 import explanations_pb2 as pb
-from headrace.api.monitoring.v1 import facts_pb2
 from headrace.api.postprocessing.v1 import postprocessing_pb2
 from headrace.api.preprocessing.v1 import preprocessing_pb2
 from headrace.api.router.v1 import router_pb2
 from headrace.columns import Batch, Column, Rows, Timing, decode, encode
 from headrace.columns.batch_codec import BatchCall, BatchReply, ColumnCodec
-from headrace.events import EventGroup, messages
 from headrace.hop import config
 from headrace.hop.call import Call
 from headrace.hop.definition import Definition, Service
 from headrace.hop.errors import Code, Fault, Reason
 from headrace.hop.testing import Harness, served
-from headrace.ticks import Tick
-from headrace.ticks.messages import read as read_tick
 from services.ingress.clients import INFER
 from services.router.wiring import SERVICE
 from tests.definitions import definition_of
@@ -226,80 +221,6 @@ def total(batch: Batch) -> list[Column]:
 
 
 @dataclass
-class Monitoring:
-    """Keeps what the router tells it. `away`: raised instead, `refused` so often; with `takes_what_it_refuses` it is kept all the
-    same. `again`: parts that it does not take now. `hangs`: it answers nothing, as long as that."""
-
-    away: Fault | None = None
-    refused: int = 0
-    takes_what_it_refuses: bool = False
-    again: set[str] = field(default_factory=set)
-    hangs: bool = False
-    hanging: bool = False
-    reports: list[facts_pb2.ReportRequest] = field(default_factory=list)
-    ticks: list[Tick] = field(default_factory=list)
-    # Predictions that were given to be explained.
-    given: set[bytes] = field(default_factory=set)
-
-    async def NextPredictions(
-        self, request: pb.NextPredictionsRequest, call: Call
-    ) -> pb.NextPredictionsResponse:
-        """The events that it has, each once."""
-        reply = pb.NextPredictionsResponse()
-        wanted = {demand.revision: demand.columns for demand in request.demands if demand.coverage == 1}
-        for group in self.groups:
-            about, columns = group.header, group.batch.columns
-            ids = columns["@event_id"].ragged.to_list()
-            if about.revision in wanted and not self.given.issuperset(ids):
-                self.given |= set(ids)
-                chosen = Batch.of(group.batch.rows, [columns[name] for name in wanted[about.revision]])
-                found = {"pipeline": about.pipeline, "revision": about.revision, "prediction_ids": ids}
-                reply.predictions.add(**found, batch=encode(chosen, 0.0))
-        return reply
-
-    # Routers call no other method of the service.
-    GetExplanation = GetBiasSlices = GetExplanationCoverage = NextPredictions
-
-    async def Report(self, request: facts_pb2.ReportRequest, call: Call) -> facts_pb2.ReportResponse:
-        while self.hangs:
-            self.hanging = True
-            await asyncio.sleep(0.005)
-        if self.away is None or self.takes_what_it_refuses:
-            self._keep(request)
-        if self.away is not None:
-            self.refused += 1
-            raise self.away
-        reply = facts_pb2.ReportResponse()
-        for part in self.again:
-            getattr(reply, part).again = True
-        if request.HasField("tick"):
-            reply.tick.live_router_count = 3
-        return reply
-
-    def _keep(self, request: facts_pb2.ReportRequest) -> None:
-        if request.HasField("tick"):
-            self.ticks.append(read_tick(request.epoch, request.tick))
-        kept = facts_pb2.ReportRequest()
-        kept.CopyFrom(request)
-        for part in self.again:
-            kept.ClearField(part)
-        self.reports.append(kept)
-
-    @property
-    def events(self) -> list[facts_pb2.ReportRequest]:
-        """The reports that brought events."""
-        return [r for r in self.reports if r.HasField("events")]
-
-    @property
-    def explanations(self) -> list[pb.ExplanationReport]:
-        return [r.explanations for r in self.reports if r.HasField("explanations")]
-
-    @property
-    def groups(self) -> list[EventGroup]:
-        return [group for report in self.events for group in messages.read(report.events)[0]]
-
-
-@dataclass
 class Suite:
     """The router and its leaves, each behind its own socket."""
 
@@ -358,12 +279,10 @@ def _definition(
 @asynccontextmanager
 async def replicas(*executors: Executor) -> AsyncIterator[list[Harness]]:
     """The executors, each behind its own socket."""
-    service = executor_pb2.DESCRIPTOR.services_by_name["ExecutorService"]
+    file, name = executor_pb2.DESCRIPTOR, "ExecutorService"
     async with AsyncExitStack() as stack:
-        yield [
-            await stack.enter_async_context(served(definition_of("executor", Service(service, each))))
-            for each in executors
-        ]
+        made = [served(_definition("executor", file, name, each)) for each in executors]
+        yield [await stack.enter_async_context(each) for each in made]
 
 
 def targets(harnesses: Sequence[Harness]) -> dict[str, str]:
@@ -392,24 +311,3 @@ async def suite(folder: Path, documents: dict[str, str], **settings: Any) -> Asy
         values = {"resources": live(folder / "live", *documents.values()), **patient, **clients, **settings}
         router = await stack.enter_async_context(served(SERVICE, values))
         yield Suite(router, features, preprocessing, executor, postprocessing, harnesses)
-
-
-@asynccontextmanager
-async def monitored(
-    folder: Path,
-    documents: dict[str, str],
-    monitoring: Monitoring | None = None,
-    also: str = "",
-    **settings: Any,
-) -> AsyncIterator[tuple[Suite, Monitoring]]:
-    """A suite whose router tells `monitoring`; `also`: the target of a further replica."""
-    leaf = monitoring or Monitoring()
-    services = [
-        Service(file.DESCRIPTOR.services_by_name[name], leaf)
-        for file, name in ((facts_pb2, "FactsService"), (pb, "ExplanationsService"))
-    ]
-    async with served(definition_of("monitoring", *services)) as harness:
-        target = f"{harness.target},{also}" if also else harness.target
-        told = {"monitoring": {"target": target}, "tick_s": 600.0, **settings}
-        async with suite(folder, documents, **told) as started:
-            yield started, leaf

@@ -14,16 +14,8 @@ import pytest
 from headrace.hop.config import ConfigError
 from headrace.hop.errors import Code, Fault, Reason
 from services.router.events.regulated import commits
-from tests.services.router.router_leaves import (
-    FREE,
-    REGULATED,
-    SCORED,
-    Monitoring,
-    Suite,
-    batch_of,
-    monitored,
-    suite,
-)
+from tests.services.router.router_leaves import FREE, REGULATED, SCORED, Suite, batch_of, suite
+from tests.services.router.router_monitoring import Monitoring, monitored
 from tests.services.waiting import until
 
 PRIVATE = SCORED.replace("key: {type: string}", "key: {type: string, pii: true}")

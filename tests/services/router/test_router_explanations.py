@@ -20,7 +20,8 @@ from headrace.pipeline import parse
 from services.ingress.predict.explain import EXPLAIN
 from services.router.explanations.stored import Predictions, rows_of
 from services.router.explanations.subject import Subject
-from tests.services.router.router_leaves import SCORED, Monitoring, Suite, batch_of, monitored
+from tests.services.router.router_leaves import SCORED, Suite, batch_of
+from tests.services.router.router_monitoring import Monitoring, monitored
 from tests.services.waiting import until
 
 # y = x + score, and the score is the length of the key: so contributions are known.

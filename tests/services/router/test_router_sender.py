@@ -26,7 +26,8 @@ from services.router.pipelines import Pipelines
 from services.router.ticks.counters import Counters
 from tests.definitions import definition_of
 from tests.services.monitoring.monitoring_outcomes import Log
-from tests.services.router.router_leaves import SCORED, Monitoring, batch_of, failing, monitored
+from tests.services.router.router_leaves import SCORED, batch_of, failing
+from tests.services.router.router_monitoring import Monitoring, monitored
 from tests.services.router.tick_rows import count
 from tests.services.waiting import until
 
