@@ -25,7 +25,7 @@ from services.monitoring.outcomes.records import WRONG, StorageError
 from services.monitoring.outcomes.store import OutcomeStore
 
 _DAY_S = 86_400.0
-# More pipelines than anybody has; labels of metrics are bounded by it.
+# More pipelines than anybody has: demands and labels of metrics are bounded by it.
 _MOST_PIPELINES = 200
 
 
@@ -64,8 +64,13 @@ class Explanations:
 
     async def next(self, demands: Sequence[Demand]) -> list[Unexplained]:
         """Stored predictions that are to be explained. Raises StorageError."""
-        for demand in demands[:_MOST_PIPELINES]:
+        demands = demands[:_MOST_PIPELINES]
+        for demand in demands:
+            # The dictionary's order is that of their last demands.
+            self._demands.pop((demand.pipeline, demand.revision), None)
             self._demands[demand.pipeline, demand.revision] = demand
+        for old in list(self._demands)[:-_MOST_PIPELINES]:
+            del self._demands[old]
         async with self._lock:
             return await self._reception.over(lambda store: self._missing.next(store, demands)) or []
 

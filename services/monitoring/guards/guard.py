@@ -133,11 +133,11 @@ class Guard:
     def learn(self, facts: Facts) -> None:
         """What is known beside it."""
 
-    def end_look(self) -> None:
+    def end_round(self) -> None:
         """What came since the last call is all that there is now."""
 
     def finding(self) -> Finding:
-        """What it says now."""
+        """What it says now. Each guard has its own."""
         raise NotImplementedError
 
 

@@ -155,7 +155,7 @@ class Analyser:
         objectives = await self._counts.objectives(release)
         evidence = await self._evidence_of(release, objectives, now)
         facts = await self._counts.facts(release, objectives)
-        evidence.look(release, await self._counts.ticks(release), now, facts)
+        evidence.update(release, await self._counts.ticks(release), now, facts)
         judgement = judge(release, evidence, objectives)
         report = Report(
             pipeline,

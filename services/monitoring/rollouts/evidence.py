@@ -52,7 +52,7 @@ class Evidence:
         self._weights = {r.number: dict(r.assign.weights) for r in history if r.number >= self.since}
         self._by_unit = False
 
-    def look(self, release: Release, ticks: Iterable[Tick], now: float, facts: Facts = _NO_FACTS) -> None:
+    def update(self, release: Release, ticks: Iterable[Tick], now: float, facts: Facts = _NO_FACTS) -> None:
         """Takes what is live and all ticks that there are. `now`: seconds; a clock that goes back counts as standing."""
         self._take_release(release, now)
         passed = max(now - self.looked, 0.0)
@@ -63,11 +63,11 @@ class Evidence:
         # Rows of one request, of one key or of one batch are no independent cases. So what chance divided is compared and not
         # rows, if the collector tells it.
         self._by_unit = any(tick.unit == "drawn" for tick in ticks)
-        rows = sum(self._take(tick) for tick in ticks)
-        self._take_answers(facts.answers)
+        rows = sum(self._add_tick(tick) for tick in ticks)
+        self._add_answers(facts.answers)
         for guard in self.guards.values():
             guard.learn(facts)
-            guard.end_look()
+            guard.end_round()
         if rows:
             self.heard = self.looked
             self.step_rows += rows
@@ -87,7 +87,7 @@ class Evidence:
             for guard in self.guards.values():
                 guard.begin_step()
 
-    def _take(self, tick: Tick) -> int:
+    def _add_tick(self, tick: Tick) -> int:
         """Returns how many rows were new."""
         weights = self._weights.get(tick.release)
         if tick.release < self.since:
@@ -109,7 +109,7 @@ class Evidence:
             guard.tick(increment)
         return live.rows + canary.rows if tick.unit == "row" else 0
 
-    def _take_answers(self, found: Mapping[tuple[int, str], Answers]) -> None:
+    def _add_answers(self, found: Mapping[tuple[int, str], Answers]) -> None:
         for number in sorted({number for number, _ in found} & self._weights.keys()):
             live, canary = (found.get((number, arm)) or Answers() for arm in (LIVE, self._arm))
             self.seen += live.rows + canary.rows

@@ -230,7 +230,7 @@ def run(traffic: Traffic, seed: int, rollout: Rollout | None = None, most_s: int
     found: Decided | None = None
     for second in range(1, most_s + 1):
         now, ticks = START + second, router.second(history[0], second)
-        evidence.look(history[0], ticks, now, router.answering.facts(history[0], CANARY, now))
+        evidence.update(history[0], ticks, now, router.answering.facts(history[0], CANARY, now))
         found = decided(history, evidence, START + second)
         if found.action == Action.HOLD:
             continue

@@ -48,9 +48,9 @@ def decided(
 ) -> Decided:
     """The decision on a rollout whose evidence began at START, after these counts."""
     evidence = Evidence(release, EDGES, objectives or Objectives(), START)
-    evidence.look(release, [], START)
+    evidence.update(release, [], START)
     ticks = [Tick("r", release.number, arms)] if isinstance(arms, Mapping) else arms
-    evidence.look(release, ticks, START + seconds, GOOD)
+    evidence.update(release, ticks, START + seconds, GOOD)
     return rollout_simulation.decided([release], evidence, START + seconds, objectives)
 
 
@@ -207,18 +207,18 @@ def taken(release: Release, action: Action) -> Release:
 def at_full_weight(counts: Mapping[str, ArmCounts] = FINE) -> tuple[Release, Evidence]:
     release = begun()
     evidence = Evidence(release, EDGES, Objectives(), START)
-    evidence.look(release, [Tick("r", 8, counts)], START + 31, GOOD)
+    evidence.update(release, [Tick("r", 8, counts)], START + 31, GOOD)
     full = taken(release, Action.STEP)
-    evidence.look(full, [], START + 32)
+    evidence.update(full, [], START + 32)
     return full, evidence
 
 
 def test_at_full_weight_it_waits_once_more_and_then_is_promoted() -> None:
     release, evidence = at_full_weight()
     more = {CANARY: ArmCounts(9000, 9)}
-    evidence.look(release, [Tick("r", 9, more)], START + 40)
+    evidence.update(release, [Tick("r", 9, more)], START + 40)
     assert rollout_simulation.decided([release], evidence, START + 40).action == Action.HOLD
-    evidence.look(release, [Tick("r", 9, {CANARY: ArmCounts(9900, 9)})], START + 63)
+    evidence.update(release, [Tick("r", 9, {CANARY: ArmCounts(9900, 9)})], START + 63)
     decision = rollout_simulation.decided([release], evidence, START + 63)
     assert decision.action == Action.PROMOTE
     following = changed(release, decision)
@@ -230,14 +230,14 @@ def test_at_full_weight_it_waits_once_more_and_then_is_promoted() -> None:
 
 def test_what_is_not_proven_is_not_promoted() -> None:
     release, evidence = at_full_weight(FEW)
-    evidence.look(release, [Tick("r", 9, {CANARY: ArmCounts(90)})], START + 63)
+    evidence.update(release, [Tick("r", 9, {CANARY: ArmCounts(90)})], START + 63)
     decision = rollout_simulation.decided([release], evidence, START + 63)
     assert decision.reason.startswith("not yet proven fine: errors. ")
 
 
 def test_at_full_weight_harm_is_seen_against_what_the_live_arm_did_before() -> None:
     release, evidence = at_full_weight()
-    evidence.look(release, [Tick("r", 9, {CANARY: ArmCounts(900, 60)})], START + 35)
+    evidence.update(release, [Tick("r", 9, {CANARY: ArmCounts(900, 60)})], START + 35)
     decision = rollout_simulation.decided([release], evidence, START + 35)
     assert decision.action == Action.ROLL_BACK
     assert changed(release, decision).assign.weights == {LIVE: 1.0, CANARY: 0.0}
@@ -273,9 +273,9 @@ def test_another_candidate_or_other_rules_are_another_rollout() -> None:
 def test_a_clock_that_goes_back_stands_still() -> None:
     release = begun()
     evidence = Evidence(release, EDGES, Objectives(), START)
-    evidence.look(release, [], START)
-    evidence.look(release, [Tick("r", 8, FINE)], START + 31, GOOD)
-    evidence.look(release, [], START - 1000)
+    evidence.update(release, [], START)
+    evidence.update(release, [Tick("r", 8, FINE)], START + 31, GOOD)
+    evidence.update(release, [], START - 1000)
     # Control's own clock has gone back, too; the stage has not passed there.
     for now, action in ((START - 1000, Action.HOLD), (START + 31, Action.STEP)):
         assert rollout_simulation.decided([release], evidence, now).action == action

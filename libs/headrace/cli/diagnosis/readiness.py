@@ -58,7 +58,7 @@ class Evidence:
 
 def examine(layout: Layout, evidence: Evidence) -> Iterator[Item]:
     """All lines of both checklists."""
-    said, told = evidence.said, partial(_told, evidence=evidence)
+    said, told = evidence.said, partial(_attested, evidence=evidence)
     checks: dict[str, dict[str, Callable[[], Verdict]]] = {
         PRE_PRODUCTION: {
             "metrics of the promises": lambda: _instrumentation(evidence.metrics),
@@ -203,11 +203,11 @@ def _audit(layout: Layout) -> Verdict:
 
 
 def _encryption(layout: Layout, evidence: Evidence) -> Verdict:
-    level, _, fix = _told(evidence.said.encryption, "encryption", evidence)
+    level, _, fix = _attested(evidence.said.encryption, "encryption", evidence)
     return level, encryption_at_rest.summary(layout, evidence.said, evidence.today), fix
 
 
-def _told(said: Attestation | None, key: str, evidence: Evidence) -> Verdict:
+def _attested(said: Attestation | None, key: str, evidence: Evidence) -> Verdict:
     fix = f"when it is done, say so in settings/readiness.yaml: {key}: {{by: NAME, date: {evidence.today}}}"
     if said is None:
         return bad("nobody has said that it is done", fix)

@@ -7,7 +7,7 @@ import os
 from pathlib import Path
 
 
-def take(path: Path) -> bool:
+def acquire(path: Path) -> bool:
     """Writes our pid into the file and holds its lock until this process ends; the kernel releases it even after a kill -9.
     Returns whether it was free."""
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)

@@ -176,7 +176,7 @@ async def _run(home: Path, shape: Shape, counts: Mapping[str, int]) -> int:
     own = place.override("supervisor")
     # Without the environment, whose HEADRACE__ variables are settings of the services.
     rules = config.load(SupervisorSettings, own if own.exists() else None, {}).rules()
-    if not pid_lock.take(place.lock):
+    if not pid_lock.acquire(place.lock):
         print("another supervisor runs in this home", file=sys.stderr)
         return 1
     log = logger("supervisor", config.Telemetry())

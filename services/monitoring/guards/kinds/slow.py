@@ -41,7 +41,7 @@ class Slow(RateGuard):
             self.observe(more.share, *(self._slow(of, more.share) for of in (more.live, more.canary)))
         self._live_times.append(more.live.latency)
 
-    def end_look(self) -> None:
+    def end_round(self) -> None:
         """Learns what the live arm did in this look, for the next one."""
         for times in self._live_times:
             self._threshold.learn(times)

@@ -124,6 +124,10 @@ async def test_what_lacks_an_explanation_is_given_once_and_anew_after_a_restart(
         assert await covered(harness) == [(40, 32)]
         name, labels = "headrace_monitoring_explanation_coverage", {"pipeline": "flights"}
         await until(lambda: metric(harness, name, **labels) == 0.8)
+        monkeypatch.setattr("services.monitoring.explanations.explanations._MOST_PIPELINES", 1)
+        other = pb.ExplanationDemand(pipeline="flights", revision="e" * 64, coverage=1.0, columns=["x"])
+        await call(harness, "NextPredictions", pb.NextPredictionsRequest(demands=[other]))
+        assert await covered(harness) == []  # the demand of longest ago is forgotten
 
 
 async def test_a_share_is_the_same_at_each_look_and_old_ones_are_reached(tmp_path: Path) -> None:

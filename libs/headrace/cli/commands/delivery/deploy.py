@@ -95,7 +95,7 @@ def _told(outcome: Outcome, version: str, target: Target) -> None:
 def _alone(layout: Layout) -> None:
     """Keeps other deployments of this home out until this process ends. Raises DeliveryError."""
     layout.deployed.mkdir(mode=0o700, parents=True, exist_ok=True)
-    if not pid_lock.take(layout.deployed / "deploy.lock"):
+    if not pid_lock.acquire(layout.deployed / "deploy.lock"):
         raise DeliveryError("another deployment is on its way here; wait for its end")
 
 
