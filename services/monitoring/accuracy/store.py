@@ -69,7 +69,7 @@ class AccuracyStore:
             for p in predictions
         ]
         added = (
-            insert(connection, PREDICTIONS)
+            insert(connection.dialect.name, PREDICTIONS)
             .on_conflict_do_nothing()
             .returning(_P.made_by, _P.start, _P.expected)
         )
@@ -113,6 +113,6 @@ def _sum(column: sa.ColumnElement[Any]) -> sa.ColumnElement[Any]:
 
 def _id_of(connection: sa.Connection, maker: Maker) -> int:
     values = dict(zip(_MAKER, maker, strict=True))
-    connection.execute(insert(connection, MAKERS).on_conflict_do_nothing(), values)
+    connection.execute(insert(connection.dialect.name, MAKERS).on_conflict_do_nothing(), values)
     found = sa.select(_M.id).where(*(MAKERS.c[name] == value for name, value in values.items()))
     return int(connection.execute(found).scalar_one())

@@ -75,7 +75,7 @@ def _add(connection: sa.Connection, now: float, readings: Sequence[Reading]) -> 
         sums[1] += r.bad - bad
     add_sums(connection, COUNTS, _KEY, _SUMS, grown)
     if readings:
-        new = insert(connection, READINGS)
+        new = insert(connection.dialect.name, READINGS)
         key, values = ("process", *_KEY[:2]), (*_SUMS, "time")
         new = new.on_conflict_do_update(index_elements=key, set_={n: new.excluded[n] for n in values})
         connection.execute(

@@ -126,7 +126,7 @@ def _sums(
 
 def _replace(connection: sa.Connection, of: sa.Table, rows: list[dict[str, Any]]) -> None:
     if rows:
-        new = insert(connection, of)
+        new = insert(connection.dialect.name, of)
         key, *others = rows[0]
         new = new.on_conflict_do_update(index_elements=[key], set_={n: new.excluded[n] for n in others})
         connection.execute(new, rows)

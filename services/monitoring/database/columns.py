@@ -25,9 +25,9 @@ def table(name: str, *, numbers: str = "", texts: str = "", reals: str = "", blo
     return sa.Table(name, _TABLES, *columns)
 
 
-def insert(connection: sa.Connection, into: sa.Table) -> sqlite.Insert | postgresql.Insert:
+def insert(dialect: str, into: sa.Table) -> sqlite.Insert | postgresql.Insert:
     """One that may say ON CONFLICT, which both databases know and SQLAlchemy has for each apart."""
-    return sqlite.insert(into) if connection.dialect.name == "sqlite" else postgresql.insert(into)
+    return sqlite.insert(into) if dialect == "sqlite" else postgresql.insert(into)
 
 
 def take_turn(connection: sa.Connection, name: str) -> None:
@@ -50,7 +50,7 @@ def add_sums(
     """Adds to the columns `names` of the rows with these keys; a row that is not there is made."""
     if not sums:
         return
-    added = insert(connection, into)
+    added = insert(connection.dialect.name, into)
     more = {name: into.c[name] + added.excluded[name] for name in names}
     connection.execute(
         added.on_conflict_do_update(index_elements=key, set_=more),

@@ -86,7 +86,7 @@ def forget(connection: sa.Connection, prediction_ids: Sequence[bytes], now: floa
     for start in range(0, len(prediction_ids), _IDS):
         part = list(prediction_ids[start : start + _IDS])
         forgotten = [{"id": identity, "time": now} for identity in part]
-        connection.execute(insert(connection, FORGOTTEN).on_conflict_do_nothing(), forgotten)
+        connection.execute(insert(connection.dialect.name, FORGOTTEN).on_conflict_do_nothing(), forgotten)
         connection.execute(sa.delete(EXPLANATIONS).where(_E.id.in_(part)))
 
 
@@ -95,12 +95,12 @@ def _add(
 ) -> tuple[dict[str, int], bool]:
     # What is being forgotten meanwhile must not come back.
     take_turn(connection, "explanations")
-    named = insert(connection, COUNTED).on_conflict_do_nothing().returning(COUNTED.c.id)
+    named = insert(connection.dialect.name, COUNTED).on_conflict_do_nothing().returning(COUNTED.c.id)
     first = not report_id or bool(connection.execute(named, {"id": report_id, "time": now}).all())
     ids = sa.select(FORGOTTEN.c.id).where(FORGOTTEN.c.id.in_([one.prediction_id for one in explanations]))
     forgotten = set(connection.scalars(ids))
     rows = [_row(one, now) for one in explanations if one.prediction_id not in forgotten]
-    added = insert(connection, EXPLANATIONS).on_conflict_do_nothing().returning(_E.pipeline)
+    added = insert(connection.dialect.name, EXPLANATIONS).on_conflict_do_nothing().returning(_E.pipeline)
     new = Counter({one.pipeline: 0 for one in explanations})
     new.update(connection.scalars(added, rows) if rows else ())
     return dict(new), first

@@ -132,7 +132,11 @@ def _record(connection: sa.Connection, tenant: str, outcomes: Sequence[Outcome],
     first: dict[_Place, Outcome] = {}
     for o in outcomes:
         first.setdefault(_place(o), o)
-    added = insert(connection, OUTCOMES).on_conflict_do_nothing().returning(_O.request_id, _O.row, _O.name)
+    added = (
+        insert(connection.dialect.name, OUTCOMES)
+        .on_conflict_do_nothing()
+        .returning(_O.request_id, _O.row, _O.name)
+    )
     rows = [_row(tenant, o, now) | {"label": int(o.label), "time": o.time} for o in first.values()]
     new = {tuple(place) for place in connection.execute(added, rows)} if rows else set()
     values = _values(connection, tenant, requests)

@@ -7,6 +7,7 @@ import json
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass, fields
 from enum import StrEnum
+from functools import cache
 from typing import Protocol, TypeVar
 
 import sqlalchemy as sa
@@ -97,7 +98,7 @@ class Manifest:
 
         def work(connection: sa.Connection) -> None:
             _hear(connection, epoch, Stream(replica, noted, now, Ranges()))
-            known = _ranges(connection, [epoch]).get(epoch, Ranges())
+            known = _ranges(connection, epoch).get(epoch, Ranges())
             batches, numbers = fresh(known)
             for batch in batches:
                 _add(connection, batch, now)
@@ -265,40 +266,55 @@ class Manifest:
 def _hear(connection: sa.Connection, epoch: int, stream: Stream) -> None:
     """The row of a stream is locked from here on: who stores events of it waits for the one before."""
     row = {"epoch": epoch, "replica": stream.replica, "noted": stream.noted, "heard": stream.heard}
-    connection.execute(insert(connection, STREAMS).on_conflict_do_nothing(), row)
-    heard = (
-        STREAMS.update()
-        .where(STREAMS.c.epoch == epoch)
-        .values(
-            noted=sa.case((STREAMS.c.noted < stream.noted, stream.noted), else_=STREAMS.c.noted),
-            heard=sa.case((STREAMS.c.heard < stream.heard, stream.heard), else_=STREAMS.c.heard),
-        )
+    connection.execute(_hearing(connection.dialect.name), row)
+
+
+# Statements of `store` are built once: it runs before the answer of a regulated prediction leaves.
+@cache
+def _hearing(dialect: str) -> sa.Insert:
+    given = insert(dialect, STREAMS)
+    new, old = given.excluded, STREAMS.c
+    latest = {
+        name: sa.case((old[name] < new[name], new[name]), else_=old[name]) for name in ("noted", "heard")
+    }
+    return given.on_conflict_do_update(index_elements=["epoch"], set_=latest)
+
+
+@cache
+def _extending(dialect: str) -> sa.Insert:
+    given = insert(dialect, RANGES)
+    return given.on_conflict_do_update(index_elements=["epoch", "first"], set_={"last": given.excluded.last})
+
+
+_RANGES_OF = sa.select(RANGES).where(RANGES.c.epoch == sa.bindparam("of"))
+_ADDING = BATCHES.insert()
+
+
+def _ranges(connection: sa.Connection, epoch: int | None) -> dict[int, Ranges]:
+    """Of one stream, or of all; by epoch."""
+    rows = (
+        connection.execute(sa.select(RANGES))
+        if epoch is None
+        else connection.execute(_RANGES_OF, {"of": epoch})
     )
-    connection.execute(heard)
-
-
-def _ranges(connection: sa.Connection, epochs: Sequence[int] | None) -> dict[int, Ranges]:
-    rows = sa.select(RANGES)
-    if epochs is not None:
-        rows = rows.where(RANGES.c.epoch.in_(epochs))
     found: dict[int, Ranges] = {}
-    for row in connection.execute(rows):
-        found.setdefault(row.epoch, Ranges()).add(row.first, row.last)
+    for of, first, last in rows:
+        found.setdefault(of, Ranges()).add(first, last)
     return found
 
 
 def _extend(connection: sa.Connection, epoch: int, known: Ranges, more: Ranges) -> None:
     before = set(known.ranges())
     after = set(Ranges([*before, *more.ranges()]).ranges())
-    if gone := before - after:
-        firsts = [first for first, _ in gone]
+    firsts = {first for first, _ in before} - {first for first, _ in after}
+    if firsts:
         connection.execute(RANGES.delete().where(RANGES.c.epoch == epoch, RANGES.c.first.in_(firsts)))
     rows = [{"epoch": epoch, "first": first, "last": last} for first, last in after - before]
-    connection.execute(RANGES.insert(), rows)
+    connection.execute(_extending(connection.dialect.name), rows)
 
 
 def _add(connection: sa.Connection, batch: NewBatch, now: float) -> None:
-    connection.execute(BATCHES.insert(), asdict(batch) | {"bytes": len(batch.content), "stored": now})
+    connection.execute(_ADDING, asdict(batch) | {"bytes": len(batch.content), "stored": now})
 
 
 def _batches(connection: sa.Connection, *conditions: sa.ColumnElement[bool]) -> list[Batch]:
