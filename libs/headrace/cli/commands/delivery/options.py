@@ -16,16 +16,6 @@ RegistryFolder = Annotated[
     Path, typer.Option("--registry", help="The registry: a folder in OCI's image layout.", file_okay=False)
 ]
 DEFAULT_REGISTRY = Path(".headrace-registry")
-Advisories = Annotated[
-    Path | None,
-    typer.Option(
-        "--advisories", help="Security advisories as OSV has them: a JSON file, or a folder of them."
-    ),
-]
-Ignored = Annotated[
-    list[str] | None,
-    typer.Option("--ignore", help="Id of an advisory that was judged and is accepted; repeatable."),
-]
 P = ParamSpec("P")
 R = TypeVar("R")
 

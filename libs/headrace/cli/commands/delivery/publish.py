@@ -1,23 +1,15 @@
-"""`headrace deliver publish VERSION`: scan, sign and push what was built."""
+"""`headrace deliver publish VERSION`: sign and push what was built."""
 
 from __future__ import annotations
 
 import subprocess
-from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from headrace.cli.commands.delivery import scan
-from headrace.cli.commands.delivery.options import (
-    DEFAULT_REGISTRY,
-    Advisories,
-    Ignored,
-    RegistryFolder,
-    refusing,
-)
+from headrace.cli.commands.delivery.options import DEFAULT_REGISTRY, RegistryFolder, refusing
 from headrace.cli.console import DEFAULT_HOME, Home, command, out, place
 from headrace.cli.installation import services
 from headrace.delivery import manifest, packages
@@ -38,21 +30,14 @@ def publish(
             file_okay=False,
         ),
     ] = None,
-    sbom: Annotated[
-        list[Path] | None,
-        typer.Option("--sbom", help="Lock file or SBOM to scan; repeatable. Default: requirements.lock."),
-    ] = None,
-    advisories: Advisories = None,
-    ignore: Ignored = None,
     key: Annotated[
         Path | None, typer.Option("--key", help="Private key (PEM, P-256) that signs. Default: the home's.")
     ] = None,
     home: Home = DEFAULT_HOME,
 ) -> None:
-    """Make a version of images that were built (without --images: of packages of this checkout): scan, sign and push them."""
+    """Make a version of images that were built (without --images: of packages of this checkout): sign and push them."""
     layout = place(home)
     manifest.checked_version(version)
-    _scan(sbom or [layout.root / "requirements.lock"], advisories, ignore or ())
     target = Registry(registry)
     target.make()
     made = (
@@ -84,15 +69,6 @@ def _taken(images: Path, target: Registry) -> dict[str, str]:
             f"{images} has no image headrace-SERVICE (tags: {there}); build them into it first"
         )
     return taken
-
-
-def _scan(files: Sequence[Path], advisories: Path | None, ignored: Sequence[str]) -> None:
-    if advisories is None:
-        out.print("not scanned for vulnerabilities: no --advisories", style="yellow")
-    elif affected := scan.found(files, advisories, ignored):
-        raise DeliveryError(
-            f"{affected} vulnerabilities, so nothing was published; update, or accept one by --ignore ID"
-        )
 
 
 def _commit(root: Path) -> str:
