@@ -24,7 +24,7 @@ UNASKED: Mapping[str, tuple[str, ...]] = {
         *("models verify", "release show", "release history", "rollout status", "experiment status"),
         *("shadow report", "events list", "events show", "events gaps", "outcomes show", "audit verify"),
         *("explain prediction", "explain coverage", "explain bias"),
-        *("slo status", "deliver history"),
+        "slo status",
     ),
     "it runs models in its own process": ("events replay", "cascade tune"),
     "it sends what any caller may send": ("predict", "outcomes post"),

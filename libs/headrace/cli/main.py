@@ -52,7 +52,6 @@ COMMANDS = {
     "cost": "operations.cost",
     "plan": "operations.cost",
     "render": "operations.render",
-    "deliver": "delivery.group",
 }
 
 

@@ -273,7 +273,7 @@ async def test_a_service_that_ends_again_and_again_is_in_trouble_until_it_is_rea
 def test_a_service_runs_the_checkout_until_a_version_is_deployed(tmp_path: Path) -> None:
     place = layout.of(tmp_path)
     assert deployed.of(place, "router") is None
-    version = Version(place.root, "1.0", "sha256:ab")
+    version = Version(place.root, "1.0")
     deployed.put(place, "router", version)
     assert deployed.of(place, "router") == version
     assert deployed.of(place, "features") is None

@@ -8,10 +8,8 @@ from typer.testing import CliRunner
 
 from headrace.cli.installation import layout
 from headrace.cli.main import app
-from headrace.delivery.records import Records
-from headrace.delivery.records import read as deployments
 from headrace.repository import AccessLog
-from headrace.state import json_lines
+from headrace.state import deployments, json_lines
 
 NOON = datetime(2026, 12, 1, 12, tzinfo=UTC)
 
@@ -47,13 +45,12 @@ def test_a_journal_goes_on_after_a_line_that_was_cut_off_anywhere(tmp_path: Path
 
 def test_deployments_go_on_after_a_line_that_was_cut_off(tmp_path: Path) -> None:
     path = tmp_path / "deployments.jsonl"
-    records = Records(path, lambda: NOON)
     for version in ("1", "2"):
-        records.began(version, "home", {}, "ann")
+        deployments.begin(path, NOON, version, {}, "ann")
     cut(path, 50)
-    assert [d.version for d in deployments(path)] == ["1"]
-    records.began("3", "home", {}, "ann")
-    assert [d.version for d in deployments(path)] == ["1", "3"]
+    assert [d.version for d in deployments.read(path)] == ["1"]
+    deployments.begin(path, NOON, "3", {}, "ann")
+    assert [(d.version, str(d.result)) for d in deployments.read(path)] == [("1", "failed"), ("3", "running")]
 
 
 def test_status_names_a_torn_line(tmp_path: Path) -> None:
