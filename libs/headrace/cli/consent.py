@@ -30,7 +30,7 @@ UNASKED: Mapping[str, tuple[str, ...]] = {
     "it sends what any caller may send": ("predict", "outcomes post"),
     "it starts what is absent, or ends it until the next `up`; service managers call it": ("up", "down"),
     "it makes a file that nothing reads until somebody says so": (
-        *("backup", "render", "models baseline", "models keys", "audit export"),
+        *("backup", "models baseline", "models keys", "audit export"),
     ),
 }
 # Commands that call `agree` themselves, once they know what will change.
