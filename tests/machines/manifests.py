@@ -1,4 +1,4 @@
-"""What the manifests of Kubernetes say: settings of services, names in certificates, and where containers have what is mounted."""
+"""What the manifests of Kubernetes say: settings of services, names in certificates, where containers have what is mounted."""
 
 from pathlib import Path
 from typing import Any
