@@ -12,10 +12,10 @@ from typer.testing import CliRunner
 from headrace.api.releases.v1 import releases_pb2 as pb
 from headrace.cli.main import app
 from tests.agreed import with_yes
-from tests.libs.releases.webhook_receiver import silent
 from tests.services.ingress.ingress_calls import call, post, refused
 from tests.services.ingress.ingress_door import PIPELINE
 from tests.services.ingress.released_door import ReleasedFolder
+from tests.webhook_receiver import silent
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 SERVICE = "/headrace.api.releases.v1.ReleaseService/"
