@@ -8,8 +8,6 @@ from typer.testing import CliRunner
 
 from headrace.cli.installation import layout
 from headrace.cli.main import app
-from headrace.delivery.records import Records
-from headrace.delivery.records import read as deployments
 from headrace.repository import AccessLog
 from headrace.state import json_lines
 
@@ -43,17 +41,6 @@ def test_a_journal_goes_on_after_a_line_that_was_cut_off_anywhere(tmp_path: Path
             if not path.read_bytes().endswith(b"\n"):
                 assert [e["number"] for e in json_lines.entries(path)] == [1]
         length = len(after) - begin - 1
-
-
-def test_deployments_go_on_after_a_line_that_was_cut_off(tmp_path: Path) -> None:
-    path = tmp_path / "deployments.jsonl"
-    records = Records(path, lambda: NOON)
-    for version in ("1", "2"):
-        records.began(version, "home", {}, "ann")
-    cut(path, 50)
-    assert [d.version for d in deployments(path)] == ["1"]
-    records.began("3", "home", {}, "ann")
-    assert [d.version for d in deployments(path)] == ["1", "3"]
 
 
 def test_status_names_a_torn_line(tmp_path: Path) -> None:
