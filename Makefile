@@ -8,6 +8,7 @@ CLIENTS := .venv/clients
 BROWSER := .venv/browser
 MANIFESTS := .venv/manifests
 MUTATION := .venv/mutation
+AUDIT := .venv/audit
 TRITON := .venv/triton
 CONTRACTS := protos/contracts.binpb
 GPU_TESTS := .venv/.gpu-tests
@@ -49,6 +50,9 @@ images: $(STAMP) ## Container images by podman, one a service (SERVICES="router 
 images-locks: $(STAMP) ## What each image installs, from pyproject.toml and requirements.lock
 	@$(BIN)/python -m deploy.images locks
 
+scan: $(AUDIT)/.installed ## Known vulnerabilities of all that the locks name, by PyPI's advisories (OPTIONS="--ignore-vuln ID")
+	@for lock in requirements.lock deploy/images/gpu/requirements.lock; do $(AUDIT)/bin/pip-audit --strict --disable-pip --require-hashes -r $$lock $(OPTIONS) || exit 1; done
+
 contracts: $(STAMP) ## Takes the contracts as they are for the released ones; BREAKING=yes even if a caller of the old ones would break
 	@test "$(BREAKING)" = yes || $(BIN)/buf breaking --against $(CONTRACTS)
 	$(BIN)/buf build --exclude-source-info -o $(CONTRACTS)
@@ -67,6 +71,7 @@ lock: ## Resolve the dependencies anew, with hashes and without index addresses
 	$(UV) pip compile -q --python-version 3.11 --universal --generate-hashes --no-emit-index-url --no-header -c requirements.lock tests/gpu/requirements.in -o tests/gpu/requirements.lock
 	for name in requirements compile; do $(UV) pip compile -q --python-version 3.13 --universal --generate-hashes --no-emit-index-url --no-header -c requirements.lock deploy/images/gpu/$$name.in -o deploy/images/gpu/$$name.lock; done
 	$(UV) pip compile -q --python-version 3.11 --universal --generate-hashes --no-emit-index-url --no-header tests/mutation/requirements.in -o tests/mutation/requirements.lock
+	$(UV) pip compile -q --python-version 3.11 --universal --generate-hashes --no-emit-index-url --no-header .ci/audit/requirements.in -o .ci/audit/requirements.lock
 	$(UV) pip compile -q --python-version 3.11 --universal --generate-hashes --no-emit-index-url --no-header tests/servers/triton.in -o tests/servers/triton.lock
 
 $(STAMP): requirements.lock pyproject.toml
@@ -99,6 +104,11 @@ $(MANIFESTS)/.installed: tests/manifests/requirements.lock | $(STAMP)
 	@$(UV) pip sync -q --python $(MANIFESTS)/bin/python --require-hashes tests/manifests/requirements.lock
 	@touch $@
 
+$(AUDIT)/.installed: .ci/audit/requirements.lock | $(STAMP)
+	@$(UV) venv -q --allow-existing --python $(BIN)/python $(AUDIT)
+	@$(UV) pip sync -q --python $(AUDIT)/bin/python --require-hashes .ci/audit/requirements.lock
+	@touch $@
+
 $(MUTATION)/.installed: tests/mutation/requirements.lock | $(STAMP)
 	@$(UV) venv -q --allow-existing --python $(BIN)/python $(MUTATION)
 	@$(UV) pip sync -q --python $(MUTATION)/bin/python --require-hashes tests/mutation/requirements.lock
@@ -109,4 +119,4 @@ $(GPU_TESTS): tests/gpu/requirements.lock $(STAMP)
 	@$(UV) pip install -q --python $(BIN)/python --no-build-isolation --require-hashes -r tests/gpu/requirements.lock
 	@touch $@
 
-.PHONY: help up down test-fast test test-slow mutants gpu-tests peers check images images-locks contracts generate lock
+.PHONY: help up down test-fast test test-slow mutants gpu-tests peers check images images-locks scan contracts generate lock

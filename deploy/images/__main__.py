@@ -72,8 +72,8 @@ def build(
         list[str] | None,
         typer.Argument(help="Images (services, executor-gpu, edge); all but executor-gpu if none is named."),
     ] = None,
-    registry: Annotated[str, typer.Option(help="As in the description of the deployment.")] = "localhost",
-    version: Annotated[str, typer.Option(help="As in the description of the deployment.")] = "latest",
+    registry: Annotated[str, typer.Option(help="As in the manifests.")] = "localhost",
+    version: Annotated[str, typer.Option(help="As in the manifests.")] = "latest",
     wheels: Annotated[
         Path | None,
         typer.Option(
@@ -150,7 +150,7 @@ def _show(built: dict[str, podman.Image], budget: Mapping[str, float], took_s: f
     out.print(
         f"in {took_s:.0f} s; digests: {_near(RECORD)}, bills of materials: {_near(FOLDER)}/context/SERVICE/sbom.cdx.json"
     )
-    out.print("next: [bold]headrace render FOLDER[/] or [bold]kubectl apply -k deploy/kubernetes/base[/]")
+    out.print("next: [bold]kubectl apply -k deploy/kubernetes/base[/]")
 
 
 def _near(path: Path) -> Path:

@@ -9,9 +9,8 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
-from headrace.delivery.errors import DeliveryError
-from headrace.delivery.records import Deployment, Result, read
 from headrace.hop.definition import Runtime
+from headrace.state.deployments import Deployment, Result, read
 from services.monitoring.ports import Log
 
 
@@ -51,7 +50,7 @@ class DeploymentMetrics(Collector):
             self._found, self._damaged, self._seen = read(self._path), False, now
         except FileNotFoundError:
             self._found, self._damaged, self._seen = (), False, None
-        except (DeliveryError, OSError) as error:
+        except (ValueError, OSError) as error:
             # What was read last is told on.
             if not self._damaged:
                 self._log.error("the record of deployments can't be read", error=str(error))

@@ -1,7 +1,6 @@
 """The locks and bills of materials of the images: parts of the one lock, up to date, and without the address of an index."""
 
 import hashlib
-import json
 import re
 import tomllib
 import zipfile
@@ -16,7 +15,6 @@ from deploy.images.context import ImageError
 from deploy.images.debian import Package
 from deploy.images.gpu import parts
 from headrace.cli.installation import services
-from headrace.delivery import advisories
 
 IMAGES = locks.names(services.start_order())
 WHOLE = list(locks.parsed((locks.ROOT / "requirements.lock").read_text()))
@@ -154,15 +152,9 @@ def test_the_bill_names_all_packages_and_is_the_same_each_time() -> None:
     assert bill["dependencies"] == [{"ref": "image", "dependsOn": refs}]
 
 
-def test_the_scan_of_advisories_reads_the_bill_of_the_executor_on_gpus(tmp_path: Path) -> None:
-    """With what was compiled, and what came as wheels of a folder."""
-    text = entry("tensorrt-cu13", "11.4.0.106")
-    packages = parts.locked(wheels_lock(tmp_path, text))
-    bill = tmp_path / "sbom.cdx.json"
-    bill.write_text(json.dumps(sbom.bill(locks.GPU, "latest", packages, [])))
-    named = advisories.packages(bill)
-    assert {one.name for one in named} == {package.name for package in packages}
-    for name, version in (("pycuda", "2026.1"), ("tensorrt-cu13", "11.4.0.106")):
-        affected = {"package": {"ecosystem": "PyPI", "name": name}, "versions": [version]}
-        known = {"id": "X-1", "affected": [affected]}
-        assert [finding.package.name for finding in advisories.scan(named, [known])] == [name]
+def test_the_bill_of_the_executor_on_gpus_names_what_was_compiled_and_what_came_as_wheels(
+    tmp_path: Path,
+) -> None:
+    packages = parts.locked(wheels_lock(tmp_path, entry("tensorrt-cu13", "11.4.0.106")))
+    purls = {found["purl"] for found in sbom.bill(locks.GPU, "latest", packages, [])["components"]}
+    assert {"pkg:pypi/pycuda@2026.1", "pkg:pypi/tensorrt-cu13@11.4.0.106"} < purls

@@ -4,7 +4,6 @@ import os
 import shutil
 import signal
 import socket
-import subprocess
 import tempfile
 from collections.abc import Mapping
 from contextlib import ExitStack, closing
@@ -16,13 +15,10 @@ from typing import Any
 import yaml
 
 from headrace.catalog.remote import RemoteRecords
-from headrace.cli.deployment import description as mounted
-from headrace.cli.deployment import service_settings
-from headrace.cli.deployment.description import Description
 from headrace.cli.installation import first_releases, layout, services
 from headrace.cli.installation import secrets as home_secrets
 from headrace.repository import Repository, changes
-from tests.machines import database
+from tests.machines import database, manifests
 from tests.machines.authority import Authority, trust
 from tests.machines.containers import USER, Containers
 from tests.machines.database import Database
@@ -32,7 +28,7 @@ from tests.machines.network import Network, choose_of, connect
 from tests.machines.processes import Launcher, Mounts, Processes, Running
 from tests.machines.store import Store
 from tests.released import store_at
-from tests.system import HEADRACE, HOME, ROOT, poll
+from tests.system import HOME, ROOT, poll
 
 MACHINES = 3
 # The door's Service; its name resolves to this one address, whatever doors there are.
@@ -42,6 +38,8 @@ ALONE = "monitoring"
 # Whoever changes what is live from outside, by a certificate of this name.
 OPERATOR = "operator"
 _STOP = ("services.ingress.stop", "--drain-only")
+# The most that a process takes to stop.
+_GRACE_S = manifests.NOTICE_S + 35
 # As long as the startup probe of the manifests gives a pod.
 _START_S = 300.0
 # Containers of the images in place of processes of this checkout.
@@ -65,7 +63,7 @@ class Pod:
         code = self.running.ended()
         assert code is None, f"{self.service} ended with {code}:\n{self.running.log.read_text()[-3000:]}"
         try:
-            with connect(self.namespace, "127.0.0.1", mounted.METRICS_PORT, 2) as asking:
+            with connect(self.namespace, "127.0.0.1", manifests.METRICS_PORT, 2) as asking:
                 asking.sendall(b"GET /ready HTTP/1.0\r\n\r\n")
                 return b" 200 " in asking.recv(64)
         except OSError:
@@ -76,12 +74,9 @@ class Cluster:
     """What a cluster does for the services: starts pods, tells callers of them, gives out certificates."""
 
     def __init__(self, settings: Mapping[str, Mapping[str, Any]] | None = None) -> None:
-        """`settings`: of services, over those of `headrace render`."""
+        """`settings`: of services, over those of the manifests."""
         self._settings = settings or {}
         self.folder = Path(tempfile.mkdtemp(prefix="hm-"))
-        self.description = Description(
-            dns_ttl_s=1.0, version=VERSION, operators=(f"{OPERATOR}.headrace.svc",)
-        )
         self.pods: list[Pod] = []
         # Also those of which no caller knows.
         self._started: list[Pod] = []
@@ -101,7 +96,7 @@ class Cluster:
             made.callback(self._control.close)
             made.callback(self._kill)
             pods = self.folder / "pods"
-            self._launcher: Launcher = Containers(pods, self.description) if CONTAINERS else Processes(pods)
+            self._launcher: Launcher = Containers(pods, VERSION) if CONTAINERS else Processes(pods)
             self._files()
             self._made = made.pop_all()
 
@@ -133,7 +128,7 @@ class Cluster:
         """Where control is asked from here, as whoever deploys to the cluster asks."""
         files = {"ca": "ca.crt", "certificate": "tls.crt", "key": "tls.key"}
         own = "&".join(f"{name}={self.folder / 'tls' / OPERATOR / file}" for name, file in files.items())
-        name = service_settings.name_of(self.description, services.CONTROL)
+        name = manifests.name_of(services.CONTROL)
         return f"control:{self._control.address}?{own}&server_name={name}"
 
     def of(self, service: str) -> list[Pod]:
@@ -173,21 +168,21 @@ class Cluster:
         if pod.service == services.INGRESS:
             pod.running.run(*_STOP)
         pod.running.signal(signal.SIGTERM)
-        poll(f"{pod.service} ends", lambda: pod.running.ended() is not None, self.description.grace_s + 30)
+        poll(f"{pod.service} ends", lambda: pod.running.ended() is not None, _GRACE_S + 30)
         assert pod.running.ended() == 0, pod.running.log.read_text()[-3000:]
         self.network.remove(pod.namespace)
 
     def forget_doors(self, machine: int) -> None:
         """The doors' Service gives out no new connections to those of the machine; `tell` brings them back."""
         left = [pod.address for pod in self.of(services.INGRESS) if pod.machine != machine]
-        choose_of(self.outside, DOOR, mounted.DOOR_PORT, left)
+        choose_of(self.outside, DOOR, manifests.DOOR_PORT, left)
 
     def tell(self, service: str) -> None:
         """Callers find the pods that serve now."""
         addresses = [pod.address for pod in self.of(service)]
-        name = service_settings.name_of(self.description, service)
+        name = manifests.name_of(service)
         if service == services.INGRESS:
-            choose_of(self.outside, DOOR, mounted.DOOR_PORT, addresses)
+            choose_of(self.outside, DOOR, manifests.DOOR_PORT, addresses)
             addresses = [DOOR]
         self.names.put(name, addresses)
 
@@ -202,7 +197,7 @@ class Cluster:
         self.authority = authority
         for service in (*services.start_order(), OPERATOR):
             folder = self.folder / "tls" / service
-            authority.issue(folder, service_settings.name_of(self.description, service))
+            authority.issue(folder, manifests.name_of(service))
         self.store.certify(authority)
         self.database.certify(authority)
 
@@ -220,7 +215,7 @@ class Cluster:
     def _to_control(self) -> socket.socket:
         """To one of its pods; OSError while there is none."""
         for pod in self.of(services.CONTROL):
-            return connect(self.outside, pod.address, mounted.PORT)
+            return connect(self.outside, pod.address, manifests.PORT)
         raise ConnectionRefusedError
 
     def _ready(self, service: str, machine: int) -> Pod:
@@ -238,7 +233,7 @@ class Cluster:
     def _start(self, service: str, machine: int) -> Pod:
         namespace, address = self.network.pod(machine)
         mounts = Mounts(
-            settings=self.folder / "rendered" / "settings" / f"{service}.yaml",
+            settings=self.folder / "settings" / f"{service}.yaml",
             tls=self.folder / "tls" / service,
             secrets=self.folder / "secrets",
             models=layout.of(HOME).models,
@@ -258,15 +253,12 @@ class Cluster:
             poll(f"{pod.service} is gone", lambda pod=pod: pod.running.ended() is not None)  # type: ignore[misc] # mypy knows no lambdas with defaults
 
     def _files(self) -> None:
-        """What an operator gives a cluster: rendered settings, secrets, certificates, stores."""
+        """What an operator gives a cluster: settings, secrets, certificates, stores."""
         (self.folder / "pods").mkdir()
-        described = self.folder / "description.yaml"
-        said = {"dns_ttl_s": self.description.dns_ttl_s, "operators": [*self.description.operators]}
-        described.write_text(yaml.safe_dump(said))
-        _render(self.folder / "rendered", described)
-        for service, own in self._settings.items():
-            rendered = self.folder / "rendered" / "settings" / f"{service}.yaml"
-            rendered.write_text(yaml.safe_dump({**yaml.safe_load(rendered.read_text()), **own}))
+        (self.folder / "settings").mkdir()
+        for service in services.start_order():
+            values = {**_settings_of(service), **self._settings.get(service, {})}
+            (self.folder / "settings" / f"{service}.yaml").write_text(yaml.safe_dump(values))
         home, secrets = layout.of(HOME), self.folder / "secrets"
         secrets.mkdir(mode=0o700)
         given = (
@@ -303,12 +295,11 @@ def _of_the_user(folder: Path) -> None:
     folder.chmod(0o2750)
 
 
-def _render(folder: Path, description: Path) -> None:
-    """`headrace render`, which knows no home."""
-    done = subprocess.run(
-        [str(HEADRACE), "render", str(folder), "--description", str(description)],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
+def _settings_of(service: str) -> dict[str, Any]:
+    """Of the manifests, with DNS as quick as it is here, and an operator whom control believes."""
+    values = manifests.settings_of(service)
+    values["server"]["drain_notice_s"] = manifests.NOTICE_S
+    if service == services.CONTROL:
+        values["server"]["tls"]["peers"].append(manifests.name_of(OPERATOR))
+        values["may_change"].append(manifests.name_of(OPERATOR))
+    return values

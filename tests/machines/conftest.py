@@ -5,7 +5,6 @@ from collections.abc import Iterator
 
 import pytest
 
-from headrace.cli.deployment.description import Description
 from headrace.cli.installation import services
 from tests.machines import containers
 from tests.machines.cluster import CONTAINERS, VERSION, Cluster
@@ -18,9 +17,7 @@ PROGRAMS = ("ip", "nft", "dnsmasq", "nsenter", "unshare", "redis-server", "kusto
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """All of this folder takes minutes, and needs what only root may do."""
-    lacks = (
-        containers.missing(list(services.start_order()), Description(version=VERSION)) if CONTAINERS else ""
-    )
+    lacks = containers.missing(list(services.start_order()), VERSION) if CONTAINERS else ""
     for item in items:
         if item.path.parent.name == "machines":
             item.add_marker(pytest.mark.slow)

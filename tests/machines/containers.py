@@ -9,9 +9,8 @@ from pathlib import Path
 
 from deploy.images import podman
 from deploy.images.context import ImageError
-from headrace.cli.deployment import description as mounted
-from headrace.cli.deployment.description import Description
 from tests.libs.cli.kubernetes_cluster import built, by_name, limit_of
+from tests.machines import manifests
 from tests.machines.processes import Mounts
 from tests.stopped import send
 from tests.system import poll
@@ -19,18 +18,17 @@ from tests.system import poll
 USER = 65532
 _HARDENED = ("--read-only", "--cap-drop=ALL", "--security-opt=no-new-privileges", "--pids-limit=256")
 _NAMESPACES = Path("/run/netns")
-_SETTINGS = mounted.SETTINGS / "settings.yaml"
 
 
 class Containers:
     """Containers of the images that `make images` builds, in the pod's network and with what a cluster mounts.
 
-    `description`: names images. Memory limits are those of the manifests.
+    `version`: of the images. Memory limits are those of the manifests.
     """
 
-    def __init__(self, folder: Path, description: Description) -> None:
+    def __init__(self, folder: Path, version: str) -> None:
         self._folder = folder
-        self._description = description
+        self._version = version
 
     def start(self, service: str, name: str, namespace: str, mounts: Mounts) -> _Container:
         own = self._folder / name
@@ -40,17 +38,17 @@ class Containers:
             made.mkdir(parents=True, mode=0o700)
             os.chown(made, USER, USER)
         volumes = [
-            f"{mounts.settings}:{_SETTINGS}:ro",
-            f"{mounts.tls}:{mounted.TLS}:ro",
+            f"{mounts.settings}:{manifests.SETTINGS}:ro",
+            f"{mounts.tls}:{manifests.TLS}:ro",
             f"{mounts.resolv}:/etc/resolv.conf:ro",
-            f"{state}:{mounted.STATE}",
-            f"{run}:{mounted.RUN}",
+            f"{state}:{manifests.STATE}",
+            f"{run}:{manifests.RUN}",
         ]
         named = mounts.settings.read_text()
         given = {
-            mounts.secrets: mounted.SECRETS,
-            mounts.models: mounted.MODELS,
-            mounts.features: mounted.FEATURES,
+            mounts.secrets: manifests.SECRETS,
+            mounts.models: manifests.MODELS,
+            mounts.features: manifests.FEATURES,
         }
         volumes += [f"{source}:{inside}:ro" for source, inside in given.items() if str(inside) in named]
         options = [
@@ -64,7 +62,7 @@ class Containers:
             *(f"--volume={volume}" for volume in volumes),
         ]
         full = f"{self._folder.parent.name}-{name}"
-        return _Container(full, self._description.image(service), options, own / "log")
+        return _Container(full, manifests.image_of(service, self._version), options, own / "log")
 
 
 class _Container:
@@ -75,7 +73,7 @@ class _Container:
         command = ["run", "--rm", "--name", name, "--pidfile", str(self._started), *options, image]
         with log.open("ab") as output:
             self._process = subprocess.Popen(
-                [*_podman(), *command, "--config", str(_SETTINGS)],
+                [*_podman(), *command, "--config", str(manifests.SETTINGS)],
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=output,
@@ -96,18 +94,18 @@ class _Container:
         return self._process.poll()
 
     def run(self, *command: str) -> None:
-        podman.podman("exec", self._name, "python", "-m", *command, "--config", str(_SETTINGS))
+        podman.podman("exec", self._name, "python", "-m", *command, "--config", str(manifests.SETTINGS))
 
     def _pid(self) -> str:
         assert self.ended() is None, f"{self._name} ended:\n{self.log.read_text()[-3000:]}"
         return self._started.read_text().strip() if self._started.exists() else ""
 
 
-def missing(services: list[str], description: Description) -> str:
+def missing(services: list[str], version: str) -> str:
     """Of which service there is no image here; "": of none."""
     for service in services:
         try:
-            podman.image(description.image(service))
+            podman.image(manifests.image_of(service, version))
         except (ImageError, OSError) as error:
             return f"{service}: {error}"
     return ""

@@ -12,7 +12,7 @@ from tests.postgres_server import postgres
 
 NAME = "postgres"
 _PASSWORD = "of-the-machines"
-# As `headrace render` names them.
+# As the manifests name them.
 _USER, _DATABASE = "headrace", "control"
 # Connections of the server's own user come by its socket, which is in a folder that nobody else may enter.
 _RULES = "local all all trust\nhostssl all all all scram-sha-256\n"

@@ -6,9 +6,9 @@ from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
-from headrace.cli.deployment import description as mounted
 from headrace.cli.installation import services
 from headrace.pipeline import parse
+from tests.machines import manifests
 from tests.machines.cluster import DOOR, Cluster, Pod
 from tests.machines.forwarding import Forwarded
 from tests.machines.network import connect
@@ -27,7 +27,7 @@ class MachinesSystem(System):
         self.cluster = cluster
         self._turns = itertools.count()
         self._plain = Forwarded(self._next_door)
-        self._tls = Forwarded(lambda: connect(cluster.outside, DOOR, mounted.DOOR_PORT))
+        self._tls = Forwarded(lambda: connect(cluster.outside, DOOR, manifests.DOOR_PORT))
         self._forwarded: dict[tuple[Pod, int], Forwarded] = {}
         os.environ[RELEASES_VARIABLE] = cluster.control
 
@@ -73,7 +73,7 @@ class MachinesSystem(System):
         return [pod.running.log for pod in self.cluster.of(service)]
 
     def metrics(self) -> list[tuple[str, str]]:
-        metrics = [(pod.service, self._port(pod, mounted.METRICS_PORT)) for pod in self.cluster.pods]
+        metrics = [(pod.service, self._port(pod, manifests.METRICS_PORT)) for pod in self.cluster.pods]
         return [(service, f"http://{address}/metrics") for service, address in metrics]
 
     def pids(self, service: str) -> list[int | None]:

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from headrace.cli.deployment import description as mounted
 from tests.children import ends_with_tests
+from tests.machines import manifests
 from tests.machines.network import entering
 from tests.stopped import send
 from tests.system import ROOT
@@ -65,15 +65,15 @@ class Processes:
         state, run = own / "state", own / "run"
         for made in (state, run):
             made.mkdir(parents=True, mode=0o700)
-        (state / mounted.MODELS.name).symlink_to(mounts.models)
-        shutil.copytree(mounts.features, state / mounted.FEATURES.name)
+        (state / manifests.MODELS.name).symlink_to(mounts.models)
+        shutil.copytree(mounts.features, state / manifests.FEATURES.name)
         places = {
-            mounted.STATE: state,
-            mounted.RUN: run,
-            mounted.TLS: mounts.tls,
-            mounted.SECRETS: mounts.secrets,
+            manifests.STATE: state,
+            manifests.RUN: run,
+            manifests.TLS: mounts.tls,
+            manifests.SECRETS: mounts.secrets,
         }
-        settings, feast = own / "settings.yaml", state / mounted.FEATURES.name / "feature_store.yaml"
+        settings, feast = own / "settings.yaml", state / manifests.FEATURES.name / "feature_store.yaml"
         url = own / "redis-url"
         for source, made_of in (
             (mounts.settings, settings),

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import redis
 
-from headrace.cli.deployment import description as mounted
 from tests.children import ends_with_tests
+from tests.machines import manifests
 from tests.machines.authority import Authority, trust
 from tests.machines.forwarding import Forwarded
 from tests.machines.network import Network, connect, entering
@@ -21,7 +21,7 @@ _PORT = 6379
 _DUMP = "machines.rdb"
 _NAME = "redis"
 _OUR_FILES = "&".join(
-    f"{name}={mounted.TLS}/{file}"
+    f"{name}={manifests.TLS}/{file}"
     for name, file in {"ca": "ca.crt", "certificate": "tls.crt", "key": "tls.key"}.items()
 )
 
@@ -83,7 +83,10 @@ class Store:
         if not self._kept.exists():
             part = self._kept.with_suffix(".part")
             shutil.rmtree(part, ignore_errors=True)
-            places = [_connection(self.near.address, self._tls), _connection(f"{_NAME}:{_PORT}", mounted.TLS)]
+            places = [
+                _connection(self.near.address, self._tls),
+                _connection(f"{_NAME}:{_PORT}", manifests.TLS),
+            ]
             folders = str(part / "feast"), str(HOME / "data")
             command = [sys.executable, "-m", "tests.faults.redis_repo", *folders]
             subprocess.run([*command, *places], cwd=ROOT, check=True, capture_output=True)

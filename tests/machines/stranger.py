@@ -6,8 +6,7 @@ from typing import Any
 
 import grpc
 
-from headrace.cli.deployment import description as mounted
-from headrace.cli.deployment import service_settings
+from tests.machines import manifests
 from tests.machines.authority import Authority
 from tests.machines.cluster import Cluster, Pod
 from tests.machines.forwarding import Forwarded
@@ -24,11 +23,11 @@ def asked(
     key = certificate = None
     if shown is not None:
         with tempfile.TemporaryDirectory() as folder:
-            shown.issue(Path(folder), service_settings.name_of(cluster.description, named))
+            shown.issue(Path(folder), manifests.name_of(named))
             key, certificate = ((Path(folder) / name).read_bytes() for name in ("tls.key", "tls.crt"))
     credentials = grpc.ssl_channel_credentials(cluster.authority.pem, key, certificate)
-    options = [("grpc.ssl_target_name_override", service_settings.name_of(cluster.description, pod.service))]
-    port = Forwarded(lambda: connect(cluster.outside, pod.address, mounted.PORT))
+    options = [("grpc.ssl_target_name_override", manifests.name_of(pod.service))]
+    port = Forwarded(lambda: connect(cluster.outside, pod.address, manifests.PORT))
     try:
         with grpc.secure_channel(port.address, credentials, options) as channel:
             call: Any = channel.unary_unary(method)

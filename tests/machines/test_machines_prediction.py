@@ -6,9 +6,9 @@ from importlib import import_module
 import grpc
 import pytest
 
-from headrace.cli.deployment import service_settings
 from headrace.cli.installation import services
 from tests.gauges import samples
+from tests.machines import manifests
 from tests.machines.authority import Authority
 from tests.machines.cluster import Cluster
 from tests.machines.machines_system import MachinesSystem
@@ -65,7 +65,7 @@ def test_a_caller_without_the_right_certificate_gets_no_answer(cluster: Cluster,
 @pytest.mark.parametrize("service", [*CALLED, services.CONTROL])
 def test_only_its_callers_may_call_a_service(cluster: Cluster, service: str) -> None:
     pod, method = cluster.of(service)[0], _method(service)
-    callers = service_settings.callers(service)
+    callers = manifests.callers(service)
     assert callers
     for named in services.start_order():
         found = asked(cluster, pod, cluster.authority, named, method)

@@ -10,9 +10,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from headrace.cli.deployment import description as mounted
-from headrace.cli.deployment import service_settings
 from headrace.cli.installation import layout, services
+from tests.machines import manifests
 from tests.machines.authority import Authority
 from tests.machines.cluster import Cluster
 from tests.machines.network import entering
@@ -58,7 +57,7 @@ class Traffic:
 
     def __enter__(self) -> Self:
         self._lines = self.cluster.folder / "calls.jsonl"
-        dns = service_settings.name_of(self.cluster.description, services.INGRESS)
+        dns = manifests.name_of(services.INGRESS)
         bind = f'mount --bind {self.cluster.names.resolv} /etc/resolv.conf && exec "$@"'
         before = [*entering(self.cluster.outside), "unshare", "--mount", "sh", "-c", bind, "sh"]
         with self._lines.open("w") as output, (self.cluster.folder / "caller.log").open("w") as log:
@@ -71,7 +70,7 @@ class Traffic:
                 cwd=ROOT,
             )
         told = {
-            "target": f"{dns}:{mounted.DOOR_PORT}",
+            "target": f"{dns}:{manifests.DOOR_PORT}",
             "ca": b"".join(authority.pem for authority in self.believed).decode(),
             "key": layout.of(HOME).demo_key.read_text().strip(),
             "rows": requests()[:200],

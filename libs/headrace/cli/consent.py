@@ -24,13 +24,13 @@ UNASKED: Mapping[str, tuple[str, ...]] = {
         *("models verify", "release show", "release history", "rollout status", "experiment status"),
         *("shadow report", "events list", "events show", "events gaps", "outcomes show", "audit verify"),
         *("explain prediction", "explain coverage", "explain bias"),
-        *("slo status", "deliver history", "deliver scan"),
+        "slo status",
     ),
     "it runs models in its own process": ("events replay", "cascade tune"),
     "it sends what any caller may send": ("predict", "outcomes post"),
     "it starts what is absent, or ends it until the next `up`; service managers call it": ("up", "down"),
     "it makes a file that nothing reads until somebody says so": (
-        *("backup", "render", "models baseline", "models keys", "audit export"),
+        *("backup", "models baseline", "models keys", "audit export"),
     ),
 }
 # Commands that call `agree` themselves, once they know what will change.

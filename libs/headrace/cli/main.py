@@ -51,8 +51,6 @@ COMMANDS = {
     "slo": "operations.slo",
     "cost": "operations.cost",
     "plan": "operations.cost",
-    "render": "operations.render",
-    "deliver": "delivery.group",
 }
 
 

@@ -232,7 +232,7 @@ async def test_waits_for_an_end_leave_nothing_behind(managed: ManagedProcess) ->
 def test_a_service_runs_the_checkout_until_a_version_is_deployed(tmp_path: Path) -> None:
     place = layout.of(tmp_path)
     assert deployed.of(place, "router") is None
-    version = Version(place.root, "1.0", "sha256:ab")
+    version = Version(place.root, "1.0")
     deployed.put(place, "router", version)
     assert deployed.of(place, "router") == version
     assert deployed.of(place, "features") is None

@@ -199,26 +199,24 @@ def test_readiness_wants_a_dated_attestation(
     assert bool(told.fix) is (level is Level.BAD)
 
 
-def test_doctor_and_status_say_it_and_the_door_takes_it_over(place: Layout) -> None:
+def test_status_says_it_and_the_door_takes_it_over(place: Layout) -> None:
     today = datetime.now(UTC).date()
 
     def status() -> str:
         result = run(place.home, "status", "--json")
         return str(json.loads(result.stdout)["encryption_at_rest"])
 
-    def told() -> tuple[str, str, object]:
+    def told() -> tuple[str, object]:
         made = settings.Installation(place, "apart", ports.wanted(services.start_order()))
         door = settings.settings(made, "ingress", slot=0, listen=place.run / "x", run_dir=place.run / "y")
-        return status(), diagnosed(place, "encryption at rest").found, door.get("encrypted_until")
+        return status(), door.get("encrypted_until")
 
-    assert told()[2] is None
-    assert told()[0] == told()[1]
+    assert told()[1] is None
     assert "attested" not in told()[0]
     place.override("readiness").write_text(f"valid_days: 30\nencryption: {{by: Ada, date: {today}}}")
     until = today + timedelta(days=30)
-    assert told()[0] == told()[1]
     assert told()[0].startswith(f"encrypted storage attested by Ada, {today}, until {until}")
-    assert told()[2] == str(until)
+    assert told()[1] == str(until)
     place.override("readiness").write_text("encryption: {by: Ada}")
     assert "readiness.yaml, line 1, encryption.date" in status()
 
@@ -240,8 +238,7 @@ def test_a_home_from_before_control_is_refused(mark: str, place: Layout) -> None
 def test_this_machine_is_looked_at_without_a_home(tmp_path: Path) -> None:
     findings = list(doctor_checks.examine(layout.of(tmp_path / "none"), datetime.now(UTC)))
     assert ", ".join(f.what for f in findings) == (
-        "Python, packages, libpython, lane, open files, disk, memory, ports, certificate, data, pipelines, "
-        "settings, tenants, encryption at rest"
+        "Python, packages, libpython, lane, open files, disk, memory, ports, certificate, data, settings"
     )
     assert all(f.fix for f in findings if f.level is not Level.GOOD)
     assert not (tmp_path / "none").exists()

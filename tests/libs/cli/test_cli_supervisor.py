@@ -4,6 +4,7 @@
 import asyncio
 import errno
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -23,6 +24,8 @@ from headrace.cli.supervision.managed_process import ManagedProcess, ReplaceErro
 from headrace.cli.supervision.process import Process
 from headrace.cli.supervision.restart_policy import RestartRules, State
 from headrace.cli.supervision.supervisor import SupervisorSettings
+from headrace.state import deployments
+from tests.libs.cli.released_home import run
 from tests.libs.cli.test_cli_managed_process import LOG, SERVICE, gone, installation, kept, pid_of, until
 from tests.stopped import stop, stopped_thread
 
@@ -198,6 +201,36 @@ def test_patience_with_missed_probes_is_patience_with_a_blocked_loop() -> None:
     assert SupervisorSettings(probes_silent=6).rules().still == 2 * RestartRules().still
     # A heartbeat counts as old after five seconds at the earliest.
     assert SupervisorSettings(probe_timeout_s=0.1).rules().still == 5
+
+
+async def test_a_service_is_deployed_from_another_checkout_and_put_back_where_that_fails(
+    supervisor: subprocess.Popen[bytes], place: layout.Layout, tmp_path: Path
+) -> None:
+    await until("ready", lambda: ready(place, SERVICE))
+
+    async def deployed_from(checkout: Path) -> tuple[int, str, str]:
+        result = await asyncio.to_thread(run, place.home, "restart", SERVICE, "--checkout", str(checkout))
+        version = (await asyncio.to_thread(daemon.status, place))["services"][SERVICE]["version"]
+        return result.exit_code, " ".join(result.stderr.split()), version
+
+    good, bad = tmp_path / "good", tmp_path / "bad"
+    for root in (good, bad):
+        shutil.copytree(place.root / "services" / SERVICE, root / "services" / SERVICE)
+        (root / "libs").symlink_to(place.root / "libs")
+    (bad / "services" / SERVICE / "__main__.py").write_text("raise SystemExit('broken')\n")
+    assert await deployed_from(good) == (0, "", "good")
+    code, said, version = await deployed_from(bad)
+    assert (code, version) == (1, "good")
+    assert f"{SERVICE} runs the version before again" in said
+    assert (await deployed_from(place.root))[2] is None
+    assert "has no services/" in (await deployed_from(tmp_path))[1]
+    recorded = deployments.read(place.deployment_log)
+    assert [(d.version, str(d.result)) for d in recorded] == [
+        ("good", "succeeded"),
+        ("bad", "rolled_back"),
+        (place.root.name, "succeeded"),
+    ]
+    await asyncio.to_thread(daemon.stop, place)
 
 
 async def test_one_that_cannot_be_started_is_tried_until_it_can(tmp_path: Path) -> None:

@@ -1,13 +1,21 @@
 """Deployments as metrics, from their record."""
 
+from datetime import UTC, datetime
 from pathlib import Path
 
 import structlog
 from prometheus_client import CollectorRegistry
 
-from headrace.delivery.records import Result
+from headrace.state import deployments
+from headrace.state.deployments import Result
 from services.monitoring.deployments import DeploymentMetrics
-from tests.libs.delivery.delivery_world import Clock, Machine, deployer, version
+
+NOON = datetime(2026, 5, 4, 12, tzinfo=UTC)
+
+
+def record(path: Path, *results: Result) -> None:
+    for result in results:
+        deployments.end(path, NOON, deployments.begin(path, NOON, "1", {}, "me"), result)
 
 
 def told(registry: CollectorRegistry) -> dict[str, float]:
@@ -16,7 +24,7 @@ def told(registry: CollectorRegistry) -> dict[str, float]:
 
 
 def test_deployments_are_counted(tmp_path: Path) -> None:
-    clock, registry, path = Clock(), CollectorRegistry(), tmp_path / "deployments.jsonl"
+    registry, path = CollectorRegistry(), tmp_path / "deployments.jsonl"
     registry.register(DeploymentMetrics(path, structlog.get_logger()))
     nothing = {
         "headrace_deployments_total succeeded": 0.0,
@@ -25,11 +33,7 @@ def test_deployments_are_counted(tmp_path: Path) -> None:
         "headrace_deployments_unreadable": 0.0,
     }
     assert told(registry) == nothing
-    machine = Machine()
-    made = deployer(tmp_path, machine, clock)
-    made.deploy(version("1"), "me")
-    machine.bad = {("router", "2"): "no"}
-    assert made.deploy(version("2", "b"), "me").result is Result.ROLLED_BACK
+    record(path, Result.SUCCEEDED, Result.ROLLED_BACK)
     found = told(registry)
     assert found == nothing | {
         "headrace_deployments_total succeeded": 1.0,
@@ -38,10 +42,10 @@ def test_deployments_are_counted(tmp_path: Path) -> None:
 
 
 def test_a_damaged_record_is_told_once_and_what_was_known_stays(tmp_path: Path) -> None:
-    clock, registry, path = Clock(), CollectorRegistry(), tmp_path / "deployments.jsonl"
+    registry, path = CollectorRegistry(), tmp_path / "deployments.jsonl"
     log = structlog.get_logger()
     registry.register(DeploymentMetrics(path, log))
-    deployer(tmp_path, Machine(), clock).deploy(version("1"), "me")
+    record(path, Result.SUCCEEDED)
     assert told(registry)["headrace_deployments_unreadable"] == 0.0
     good = path.read_bytes()
     with structlog.testing.capture_logs() as said:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from headrace.cli.installation.layout import Layout
 
-# Of a run (sockets, logs, traces, ports), or made again by `headrace up`; deployed versions come from their registry.
+# Of a run (sockets, logs, traces, ports), or made again by `headrace up`; deployed versions lie in checkouts of their own.
 LEFT_OUT = frozenset({"deployed", "prepare.lock", "replay", "run"})
 _SQLITE = b"SQLite format 3\0"
 _SQLITE_WAIT_S = 30.0

@@ -32,11 +32,6 @@ _SHOWN = 12
 _MAX_ROWS = 10_000_000
 
 
-@cascade.callback()
-def _group() -> None:
-    """Keeps `tune` a subcommand though it is the only one."""
-
-
 @cascade.command()
 def tune(
     pipeline: Annotated[str, typer.Argument(help="Its name, or the path of a document.")],

@@ -20,11 +20,6 @@ from headrace.repository import RepositoryError
 pipeline = typer.Typer(help="Pipeline documents.", no_args_is_help=True)
 
 
-@pipeline.callback()
-def _group() -> None:
-    """Keeps `check` a subcommand though it is the only one."""
-
-
 @pipeline.command()
 def check(
     path: Annotated[

@@ -1,4 +1,5 @@
-"""The checks of `headrace doctor`: what this machine and this home lack, and how to correct it."""
+"""The checks of `headrace doctor`: what this machine and the files of this home lack, and how to correct it. What runs, `headrace
+status` tells."""
 
 from __future__ import annotations
 
@@ -10,21 +11,12 @@ import shutil
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from datetime import UTC, date, datetime
+from datetime import UTC, datetime
 from pathlib import Path
 
 import find_libpython
 
-from headrace.access import changes
-from headrace.catalog.errors import RecordsError
-from headrace.cli.diagnosis import (
-    broken_pipelines,
-    earlier_homes,
-    encryption_at_rest,
-    quarantined_models,
-    readiness_attestations,
-)
-from headrace.cli.installation import certificates, control_place, pid_lock, ports, services
+from headrace.cli.installation import certificates, pid_lock, ports, services
 from headrace.cli.installation.layout import Layout
 from headrace.hop import config
 from headrace.state.certificates import pair_end
@@ -74,15 +66,10 @@ def examine(layout: Layout, now: datetime) -> Iterator[Finding]:
         "ports": lambda: _ports(layout),
         "certificate": lambda: _certificate(layout.tls, now),
         "data": lambda: _prepared(layout),
-        "pipelines": lambda: _pipelines(layout),
         "settings": lambda: _settings(layout),
-        "tenants": lambda: _tenants(layout),
-        "encryption at rest": lambda: _encryption(layout, now.date()),
     }
     for what, check in checks.items():
         yield Finding(what, *check())
-    for model in quarantined_models.models(layout):
-        yield Finding("model", Level.WARN, quarantined_models.sentence(model), model["remedy"])
 
 
 def good(found: str) -> Verdict:
@@ -192,42 +179,6 @@ def _prepared(layout: Layout) -> Verdict:
     if missing:
         return good(f"not prepared yet ({', '.join(missing)}); up prepares it")
     return good(f"prepared in {layout.home}")
-
-
-def _pipelines(layout: Layout) -> Verdict:
-    try:
-        found = broken_pipelines.look(layout)
-    except control_place.NotRunningError:
-        return good("not looked at: control, which knows them, does not run")
-    except config.ConfigError as error:
-        return bad(str(error), "mend the file, or remove it")
-    lines = broken_pipelines.lines(found, {})
-    if not lines:
-        return good(f"{len(found.released)} documents, all good")
-    # A warning only: the other documents are served all the same.
-    return warn("\n".join(lines), broken_pipelines.FIX)
-
-
-def _tenants(layout: Layout) -> Verdict:
-    try:
-        with control_place.records(layout) as records:
-            found = changes.read(records)
-    except RecordsError as error:
-        # Before `up` nothing runs; what is live goes on without control.
-        return good(str(error))
-    if found.problems:
-        fix = "headrace tenants set NAME, or keys revoke; the last good ones are in force until then"
-        return bad("\n".join(found.problems), fix)
-    return good(f"{len(found.tenants)}")
-
-
-def _encryption(layout: Layout, today: date) -> Verdict:
-    try:
-        earlier_homes.refuse(layout)
-        said = readiness_attestations.read(layout)
-    except config.ConfigError as error:
-        return bad(str(error), "use another home, or mend the file")
-    return good(encryption_at_rest.summary(layout, said, today))
 
 
 def _settings(layout: Layout) -> Verdict:

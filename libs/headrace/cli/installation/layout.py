@@ -109,7 +109,7 @@ class Layout:
     idempotency = _Below("idempotency/keys.sqlite")
     # Refused credentials and forbidden requests, as JSON lines.
     security_log = _Below("audit/security.jsonl")
-    # Versions of services that were deployed beside the checkout, and which of them run.
+    # Which services run the code of another checkout.
     deployed = _Below("deployed")
     # Which versions were deployed, and how it ended.
     deployment_log = _Below("deployments.jsonl", "audit")

@@ -1,8 +1,7 @@
-"""Which version of a service its processes run: the checkout's own, or one that was deployed beside it.
+"""Which version of a service its processes run: the checkout that runs the supervisor, or another one.
 
-`HOME/deployed/SERVICE.json` names the folder of a version (services/ and libs/ in it, as in a checkout). Services are deployed
-apart, so each has such a file of its own; without one it runs the checkout that runs the supervisor. Settings are made by the
-version that will read them, as it may have other keys.
+`HOME/deployed/SERVICE.json` names the folder of the other one (services/ and libs/ in it). Services are deployed apart, so each
+has such a file of its own. Settings are made by the version that will read them, as it may have other keys.
 """
 
 from __future__ import annotations
@@ -10,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import json
 import shutil
+import subprocess
 import sys
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -38,11 +38,10 @@ json.dump(made, sys.stdout, default=str)
 
 @dataclass(frozen=True, slots=True)
 class Version:
-    """A version of a service. `name`: what people call it; `digest`: of the image or package it came from; both may be empty."""
+    """A version of a service. `name`: what people call it; may be empty."""
 
     root: Path
     name: str = ""
-    digest: str = ""
 
     def command(self, *arguments: str) -> tuple[str, ...]:
         """Runs Python with this version's code in place of the checkout's, also in what that process starts."""
@@ -86,18 +85,41 @@ def of(layout: Layout, service: str) -> Version | None:
     path = _file(layout, service)
     try:
         told = json.loads(path.read_bytes())
-        version = Version(Path(told["root"]), str(told.get("name", "")), str(told.get("digest", "")))
+        version = Version(Path(told["root"]), str(told.get("name", "")))
     except FileNotFoundError:
         return None
     except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
         raise ConfigError(
             f"{path} can't be read ({error}); deploy {service} again, or remove the file"
         ) from None
-    if not (version.root / "services" / service / "__main__.py").is_file():
+    if not _has(version.root, service):
         raise ConfigError(
             f"{path}: {version.root} has no services/{service}; deploy {service} again, or remove the file"
         )
     return version
+
+
+def at(checkout: Path, service: str) -> Version:
+    """The version of a service in a checkout. Raises ConfigError: it is not there."""
+    root = checkout.absolute()
+    if not _has(root, service):
+        raise ConfigError(f"{root} has no services/{service}; name a checkout of headrace")
+    return Version(root, root.name)
+
+
+def commit(checkout: Path) -> str:
+    """The commit of a checkout; "": git knows none. With uncommitted changes it ends with `-dirty`."""
+    # Not of a repository that the folder only lies in.
+    own = [f"--git-dir={checkout / '.git'}", f"--work-tree={checkout}"]
+    command = ["git", *own, "describe", "--always", "--abbrev=40", "--dirty", "--exclude=*"]
+    try:
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()  # noqa: S603 - fixed arguments
+    except (OSError, subprocess.CalledProcessError):
+        return ""
+
+
+def _has(root: Path, service: str) -> bool:
+    return (root / "services" / service / "__main__.py").is_file()
 
 
 def put(layout: Layout, service: str, version: Version | None) -> None:

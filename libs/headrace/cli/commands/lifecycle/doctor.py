@@ -17,7 +17,7 @@ _STYLES = {Level.GOOD: "green", Level.WARN: "yellow", Level.BAD: "bold red"}
 
 
 def doctor(home: Home = DEFAULT_HOME) -> None:
-    """Look at the machine and the installation. Exit code 1 if headrace can't run."""
+    """Look at the machine and the files of the installation. Exit code 1 if headrace can't run."""
     findings = list(doctor_checks.examine(place(home), datetime.now(UTC)))
     out.print(show(findings))
     if any(finding.level is Level.BAD for finding in findings):

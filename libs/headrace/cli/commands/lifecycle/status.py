@@ -58,7 +58,8 @@ def status(
         _print(found)
         for problem in live.problems:
             out.print(f"\n{problem}", style="yellow", markup=False, soft_wrap=True)
-        for line in broken_pipelines.lines(documents, live.serving):
+        lines = broken_pipelines.lines(documents, live.serving)
+        for line in [*lines, f"→ {broken_pipelines.FIX}"] if lines else ():
             out.print(Text(line, style="red"), soft_wrap=True)
     else:
         err.print(f"headrace is not running here; start it: {again('up', layout.home)}", soft_wrap=True)

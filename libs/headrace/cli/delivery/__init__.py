@@ -1,1 +1,0 @@
-"""The processes of a home as a target of deployments, and what a version is made of here."""

@@ -1,1 +1,0 @@
-"""Delivery of services: a registry folder, signatures, manifests of versions, deployments and their record."""
