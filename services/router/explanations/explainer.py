@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractContextManager, asynccontextmanager
 from functools import partial
@@ -67,7 +68,7 @@ class Explainer:
 
     async def ask(self, subject: Subject, rows: Sequence[Row], entry: Entry) -> list[Explained]:
         """Explains rows that have entered. Raises Fault, ExplanationError."""
-        found = [await self._explain(subject, row, entry) for row in rows]
+        found = [each for row in rows for each in await self._explain(subject, [row], entry)]
         self._metrics.asked.inc(len(found))
         return found
 
@@ -78,12 +79,13 @@ class Explainer:
         yield turn
         await self._rest(entry, [], turn)
 
-    async def explain(self, subject: Subject, row: Row) -> None:
-        """Explains a stored prediction, for which nobody waits, and reports it. Raises Fault, ExplanationError."""
+    async def explain(self, subject: Subject, rows: Sequence[Row]) -> None:
+        """Explains stored predictions, for which nobody waits, and reports them. Raises Fault, ExplanationError: none of them."""
         with self._slot.entered(_NOBODY, 0) as entry:
-            self._reports.add(await self._explain(subject, row, entry))
+            for explained in await self._explain(subject, rows, entry):
+                self._reports.add(explained)
 
-    async def _explain(self, subject: Subject, row: Row, entry: Entry) -> Explained:
+    async def _explain(self, subject: Subject, rows: Sequence[Row], entry: Entry) -> list[Explained]:
         size = self._sizes.setdefault(subject, PieceSize(self._longest_us))
         for attempt in range(_TRIES):
             worked: list[float] = []
@@ -91,9 +93,9 @@ class Explainer:
             pacing = Pacing(turn, rest, size, self._clock)
             try:
                 if subject.pixels is not None:
-                    explained = await explain_pixels(subject, subject.pixels, row, pacing)
+                    explained = [await explain_pixels(subject, subject.pixels, row, pacing) for row in rows]
                 else:
-                    explained = await explain(subject, row, pacing)
+                    explained = await explain(subject, rows, pacing)
             except Fault as fault:
                 if fault.code not in _LATER or attempt == _TRIES - 1:
                     raise
@@ -101,8 +103,11 @@ class Explainer:
                 await asyncio.sleep(_PAUSE_S * 2**attempt)
                 continue
             finally:
-                self._reports.worked(row.tenant, subject.pipeline.name, pacing.took)
-            self._metrics.seconds.observe(sum(worked))
+                counts = Counter(row.tenant for row in rows)
+                for tenant, took in pacing.took.items():
+                    self._reports.worked(tenant, subject.pipeline.name, took, counts[tenant])
+            for _ in rows:
+                self._metrics.seconds.observe(sum(worked) / len(rows))
             return explained
         raise AssertionError("the last attempt returns or raises")
 
