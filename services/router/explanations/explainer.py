@@ -26,8 +26,11 @@ _TRIES, _PAUSE_S = 3, 0.5
 _LONGEST_REST_S = 0.01
 # In whose name the task takes its turns: no tenant's.
 _NOBODY = "\0"
-# There are live calls if one began within this time; then a piece works for a tenth of the time at most.
+# There are live calls if one began within this time; then a piece that is waited for works a tenth of the time at most.
 _LIVE_S, _REST_BESIDE_LIVE = 1.0, 9.0
+# The stages work for stored predictions this share of the time at most: the pace of shadows, which compares only the calls that
+# met a piece, would leave a hundredth.
+_STORED_SHARE = 0.4
 
 
 def asked_rest(paced_s: float, worked_s: float, since_live_s: float) -> float:
@@ -40,9 +43,15 @@ def asked_rest(paced_s: float, worked_s: float, since_live_s: float) -> float:
     return min(paced_s, max(_LONGEST_REST_S, beside))
 
 
+def stored_rest(worked_s: float, passed_s: float) -> float:
+    """Seconds to rest after a piece of stored predictions that worked so long. `passed_s`: since it got its turn; waiting for
+    live calls is rest, too."""
+    return max(0.0, worked_s / _STORED_SHARE - passed_s)
+
+
 class Explainer:
     """Explains rows in pieces, of which one runs at a time: tenants with requests, and the task for those that nobody waits for,
-    take turns. At the pace of `shadows`. `clock`: monotonic seconds."""
+    take turns. `shadows`: say when live calls run. `clock`: monotonic seconds."""
 
     def __init__(
         self,
@@ -122,12 +131,11 @@ class Explainer:
     async def _rest(self, entry: Entry, worked: list[float], turn: Turn) -> None:
         worked.append(turn.worked)
         now = self._clock()
-        paced, since_live_s = self._shadows.pace.rest(now, turn.worked), now - self._shadows.last_live
-        rest = asked_rest(paced, turn.worked, since_live_s)
         if entry.tenant == _NOBODY:
-            # It rests alone, and long beside live calls.
+            # It rests alone.
             self._slot.release(entry)
-            await asyncio.sleep(paced if since_live_s < _LIVE_S else rest)
+            await asyncio.sleep(stored_rest(turn.worked, now - entry.began))
         else:
-            await asyncio.sleep(rest)
+            paced, since_live_s = self._shadows.pace.rest(now, turn.worked), now - self._shadows.last_live
+            await asyncio.sleep(asked_rest(paced, turn.worked, since_live_s))
             self._slot.release(entry)
