@@ -13,12 +13,6 @@ from services.monitoring.accuracy.figures import QUANTILES, VersionFigures
 MOST_VERSIONS = 8
 MOST_PIPELINES = 256
 _VERSION = ("pipeline", "version")
-# Field of VersionFigures → what its gauge means.
-_SHARES = {
-    "coverage": "Share of the predictions with a label, of windows so old that most labels should be there.",
-    "accuracy": "Share of right predictions, of windows with labels enough.",
-    "expected_accuracy": "Accuracy that the model itself expects without labels, where its baseline says that it is calibrated.",
-}
 
 
 class AccuracyMetrics:
@@ -26,8 +20,23 @@ class AccuracyMetrics:
 
     def __init__(self, registry: CollectorRegistry) -> None:
         gauge, counter = partial(Gauge, registry=registry), partial(Counter, registry=registry)
+        # By the field of VersionFigures.
         self._shares = {
-            name: gauge(f"headrace_outcomes_{name}", text, _VERSION) for name, text in _SHARES.items()
+            "coverage": gauge(
+                "headrace_outcomes_coverage",
+                "Share of the predictions with a label, of windows so old that most labels should be there.",
+                _VERSION,
+            ),
+            "accuracy": gauge(
+                "headrace_outcomes_accuracy",
+                "Share of right predictions, of windows with labels enough.",
+                _VERSION,
+            ),
+            "expected_accuracy": gauge(
+                "headrace_outcomes_expected_accuracy",
+                "Accuracy that the model itself expects without labels, where its baseline says that it is calibrated.",
+                _VERSION,
+            ),
         }
         self._delay = gauge(
             "headrace_outcomes_delay_seconds",

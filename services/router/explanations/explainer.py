@@ -30,7 +30,7 @@ _NOBODY = "\0"
 _LIVE_S, _REST_BESIDE_LIVE = 1.0, 9.0
 # The stages work for stored predictions this share of the time at most: the pace of shadows, which compares only the calls that
 # met a piece, would leave a hundredth.
-_STORED_SHARE = 0.4
+_STORED_SHARE = 0.2
 
 
 def asked_rest(paced_s: float, worked_s: float, since_live_s: float) -> float:
