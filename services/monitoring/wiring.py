@@ -24,7 +24,6 @@ from services.monitoring.accuracy.store import AccuracyStore
 from services.monitoring.accuracy.wiring import telling_accuracy
 from services.monitoring.alerts.wiring import watching_alerts
 from services.monitoring.config import MonitoringConfig
-from services.monitoring.console.freshness import FreshnessPanel
 from services.monitoring.console.ports import ConsoleSources
 from services.monitoring.console.requests.views import Views
 from services.monitoring.console.wiring import serving_console
@@ -49,6 +48,7 @@ from services.monitoring.outcomes.erasure import erase
 from services.monitoring.outcomes.recorder import Recorder
 from services.monitoring.outcomes.records import Judged
 from services.monitoring.outcomes.store import OutcomeStore
+from services.monitoring.queries.registry import sections
 from services.monitoring.rollout_counts import RolloutCounts, Seen
 from services.monitoring.rollouts.analyser import Analyser, Analysis
 from services.monitoring.rollouts.handover import ControlLadder, ControlLease
@@ -170,13 +170,13 @@ async def _eyes(
         runtime.telemetry.once(Metrics),
         log,
     )
-    fresh = [FreshnessPanel(reception.over, Views(RecordReleases(records)), _WALL)] if records else []
+    asked = sections(reception.over, Views(RecordReleases(records)), _WALL) if records else []
     shown = ConsoleSources(
         lambda tenant, request_id: facts.run(outcomes.of_request, tenant, request_id),
         reception.find if settings.events.files is not None else None,
         reception.over if settings.events.files is not None else None,
         explained.of,
-        [*fresh, drift.panel, accuracy.panel, *cost.panels()],
+        [*asked, drift.panel, accuracy.panel, *cost.panels()],
         alerts=watch if settings.cost.told else None,
     )
     seen = Seen(

@@ -1,7 +1,6 @@
 """The suite's own tools: the descriptions hold together, and what a fault cost is counted."""
 
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -9,7 +8,7 @@ from grpc import StatusCode
 
 from headrace.slo import alert_names
 from tests.chaos.expectation import Expectation, counted
-from tests.chaos.record import HEAD, ChaosRecord, row
+from tests.chaos.record import row
 from tests.chaos.test_chaos import FAULTS
 from tests.faults.traffic import Outcome
 
@@ -52,10 +51,3 @@ def test_only_what_the_fault_did_is_counted() -> None:
 )
 def test_what_is_not_as_expected_is_named(expected: dict[str, Any], sent: int, broken: str) -> None:
     assert f"no: {broken} |" in row(replace(EXPECTED, **expected), replace(FOUND, sent=sent), "real")
-
-
-def test_a_row_takes_the_place_of_its_faults_earlier_one(tmp_path: Path) -> None:
-    page = tmp_path / "chaos.md"
-    for line in ("| killed | 1 |\n", "| frozen | 2 |\n", "| killed | 3 |\n"):
-        ChaosRecord(page).add(line)
-    assert page.read_text().endswith(f"{HEAD}| killed | 3 |\n| frozen | 2 |\n")

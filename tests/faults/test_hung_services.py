@@ -1,4 +1,4 @@
-"""Processes that hang: who is not helped is replaced; callers that hang up leave every queue; finding out costs no request."""
+"""Event loops that hang are noticed; callers that hang up leave every queue; finding out costs no request."""
 
 import asyncio
 import time
@@ -7,10 +7,10 @@ from pathlib import Path
 import grpc
 import pytest
 
-from tests.faults.test_killed_services import RECOVERY_S, SERVICES
+from tests.faults.test_killed_services import RECOVERY_S
 from tests.faults.traffic import ENOUGH, HURRIED, Traffic, healthy, serves
 from tests.gauges import busy, cancelled
-from tests.stopped import stop, stopped, stopped_thread
+from tests.stopped import stopped, stopped_thread
 from tests.system import System, poll, predicting, row_request
 
 # The supervisor's patience with its ordinary rules, and the start of the next process.
@@ -35,14 +35,6 @@ def replaced(system: System, pids: dict[str, int]) -> bool:
 
 def running(system: System, services: list[str]) -> dict[str, int]:
     return {service: system.running(service) for service in services}
-
-
-def test_processes_that_are_stopped_for_good_are_replaced(system: System) -> None:
-    pids = running(system, SERVICES)
-    for pid in pids.values():
-        stop(pid)
-    poll("all are replaced", lambda: replaced(system, pids), within_s=REPLACED_S)
-    poll("predictions come", lambda: serves(system))
 
 
 def application_thread(pid: int) -> int:

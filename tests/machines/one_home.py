@@ -10,7 +10,6 @@ _SETTINGS = "starts services with other settings by `headrace restart`"
 BOUND = {
     "test_backups.py": _COMMANDS,
     "test_cost.py": _COMMANDS,
-    "test_drift_named.py": _COMMANDS,
     "test_events.py": _FILES,
     "test_explanations.py::test_a_prediction_is_explained_from_its_event": _COMMANDS,
     "test_first_request.py::test_a_changed_feature_changes_the_prediction": "changes features in the home's SQLite",
@@ -19,10 +18,8 @@ BOUND = {
     "test_flights_features.py": _ALONE,
     "test_flights_models.py": _ALONE,
     "test_flights_parity.py": _ALONE,
-    "test_freshness.py": _COMMANDS,
     "test_live_dashboards.py": "scrapes the ports that a home's supervisor names",
     "test_log_lines.py": "follows a request through the one log of each service in the home",
-    "test_many_models.py": "has a router and an executor of its own",
     "test_model_repository.py": _COMMANDS,
     "test_moderation.py::test_document_and_model_say_what_the_package_says": _ALONE,
     "test_moderation.py::test_preparing_publishes_a_signed_model_once": _ALONE,
@@ -34,7 +31,6 @@ BOUND = {
     "test_outcomes.py::test_outcomes_of_a_prediction_are_stored": _COMMANDS,
     "test_rollouts.py": _COMMANDS,
     "test_shadow.py": _COMMANDS,
-    "test_tenants.py": _COMMANDS,
     "test_tokens.py": _SETTINGS,
 }
 

@@ -1,4 +1,4 @@
-"""Explanations of the demo's predictions: by the command line from its event, at the door on request, and of stored ones."""
+"""Explanations of the demo's predictions: by the command line from its event, and of stored ones."""
 
 import json
 import math
@@ -6,10 +6,7 @@ import math
 import grpc
 import pytest
 
-from tests.posting import post_json
 from tests.system import DOCUMENTS, System, add_document, headrace, poll, remove_document, row_request
-
-PATH = "/headrace.api.inference.v1.InferenceService/Explain"
 
 
 def test_a_prediction_is_explained_from_its_event(system: System) -> None:
@@ -28,17 +25,6 @@ def test_a_prediction_is_explained_from_its_event(system: System) -> None:
     added = math.fsum(column["contribution"] for column in found["columns"])
     assert added == found["value"] - found["base"]
     assert math.isclose(found["value"], events[0]["outputs"]["probability"], rel_tol=1e-5)
-
-
-def test_rows_are_explained_at_the_door(system: System) -> None:
-    body = {"pipeline": "flights", "rows": [dict(system.rows[0])]}
-    # The pipeline runs hundreds of times, below every other call.
-    status, reply = post_json(system, PATH, body, timeout_s=250, connect_timeout_ms="240000")
-    assert status == 200, reply
-    [row] = reply["rows"]
-    assert {"month", "carrier", "temp", "tail_late_share"} <= {c["column"] for c in row["contributions"]}
-    added = math.fsum(c.get("contribution", 0.0) for c in row["contributions"])
-    assert added == row["value"] - row["base"]
 
 
 def test_stored_predictions_are_explained_where_a_document_demands_it(system: System) -> None:

@@ -4,7 +4,6 @@ patch adds to an explanation, at the door, is what the model itself says of the 
 import base64
 import json
 import math
-import struct
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -21,15 +20,14 @@ from deploy.pipelines.moderation.prepare import MODEL, original, prepare
 from headrace.api.errors.v1 import errors_pb2
 from headrace.api.inference.v1 import inference_pb2 as pb
 from headrace.columns import Column
-from headrace.oip import open_inference_pb2 as oip
 from headrace.pipeline import StepsStage, load
 from headrace.repository import Repository, Trust
 from headrace.steps import compile_steps
 from tests.libs.steps.image_files import bomb
-from tests.pipeline.test_explanations import PATH
 from tests.posting import post_json
 from tests.system import ROOT, System
 
+PATH = "/headrace.api.inference.v1.InferenceService/Explain"
 DATA = Path(skimage.__file__).parent / "data"
 SAMPLES = ["astronaut.png", "camera.png", "chelsea.png", "coffee.png", "hubble_deep_field.jpg", "logo.png"]
 SAMPLES += ["moon.png", "retina.jpg", "rocket.jpg", "text.png"]
@@ -113,18 +111,6 @@ def test_pictures_are_judged_and_bad_ones_fail_alone(system: System) -> None:
         "text": "REASON_INPUT_DTYPE",
     }
     assert "20000 × 20000 pixels" in found["bomb"].error.message
-
-
-def test_pictures_come_by_the_open_inference_protocol(system: System) -> None:
-    files = [sample("chelsea.png"), sample("coffee.png")]
-    request = oip.ModelInferRequest(model_name="moderation")
-    request.inputs.add(name="image", datatype="BYTES", shape=[2])
-    request.raw_input_contents.append(b"".join(struct.pack("<I", len(f)) + f for f in files))
-    answer = system.infer(request, timeout=20)
-    outputs = {o.name: raw for o, raw in zip(answer.outputs, answer.raw_output_contents, strict=True)}
-    assert outputs["decision"] == b"\x05\0\0\0allow" * 2
-    scores = np.frombuffer(outputs["nsfw"], np.float32)
-    assert [close(n, s) for n, s in zip(["chelsea.png", "coffee.png"], scores, strict=True)] == [True, True]
 
 
 def by_hand(file: bytes) -> tuple[float, float, NDArray[np.float64]]:

@@ -18,8 +18,6 @@ from connectrpc.protocol import ProtocolType
 
 from headrace.api.inference.v1 import inference_pb2 as pb
 from tests.pipeline.flights_store import recomputed, stored
-from tests.pipeline.refusals import rest_inputs
-from tests.posting import post_json
 from tests.system import CLIENTS_PYTHON, PREDICT, ROOT, System, client_environment, row_request
 
 BUF = Path(sys.executable).parent / "buf"
@@ -113,22 +111,10 @@ def test_buf_curl_by_reflection(system: System) -> None:
     assert probabilities(json.loads(answer)) == pytest.approx(expected(system), abs=1e-6)
 
 
-def test_json_predict(system: System) -> None:
-    _, answer = post_json(system, PREDICT, {"pipeline": "flights", "rows": asked(system)})
-    assert probabilities(answer) == pytest.approx(expected(system), abs=1e-6)
-
-
 def probabilities(answer: dict[str, Any]) -> list[float]:
     """Of a PredictResponse as JSON; in the order of the rows."""
     assert all(prediction["features"] for prediction in answer["predictions"])
     return [prediction["outputs"]["probability"] for prediction in answer["predictions"]]
-
-
-def test_open_inference_rest(system: System) -> None:
-    _, answer = post_json(system, "/v2/models/flights/infer", rest_inputs(*asked(system)))
-    outputs = {output["name"]: output["data"] for output in answer["outputs"]}
-    assert set(outputs) == {"delayed", "probability"}
-    assert outputs["probability"] == pytest.approx(expected(system), abs=1e-6)
 
 
 @pytest.mark.parametrize("compression", [None, GzipCompression()], ids=["plain", "gzip"])

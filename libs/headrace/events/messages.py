@@ -27,6 +27,7 @@ from headrace.events.group import (
 from headrace.hop.errors import Fault
 from headrace.pipeline import ModelUse
 
+# Older routers send no others, so no field may be added; a new one is for those who can go without it.
 _REQUIRED = {
     EVENT_ID: DType.BYTES,
     SEQUENCE: DType.INT64,

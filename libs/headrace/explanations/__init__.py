@@ -4,7 +4,7 @@ from headrace.explanations.base_row import BaseRow, Player, base_row, one_row
 from headrace.explanations.coalitions import MOST_EXACT, MOST_PLAYERS, Coalitions, coalitions_of
 from headrace.explanations.errors import ExplanationError
 from headrace.explanations.patches import Patches, occluded
-from headrace.explanations.rows import coalition_columns, pairs_of
+from headrace.explanations.rows import coalition_columns, values_of
 from headrace.explanations.shapley import MOST_ROUNDS, Contributions, contributions, precise
 
 __all__ = [
@@ -23,6 +23,6 @@ __all__ = [
     "contributions",
     "occluded",
     "one_row",
-    "pairs_of",
     "precise",
+    "values_of",
 ]

@@ -103,7 +103,7 @@ class Assignment(Part):
 
     A key is hashed to a point of [0, 1). Each arm but `live` holds the points from its start up to its weight (`spans.py`), and
     `live` what is left. `starts`: the fixed starts, also of arms without a weight now; an arm without one gets one that depends
-    on which arms have weights, so change which ones do by `reweighted`, which keeps the starts.
+    on which arms have weights, so whoever changes which ones do keeps the starts (`placed` in `spans.py`).
     """
 
     weights: Mapping[Name, Share] = Field(min_length=1)
@@ -124,13 +124,6 @@ class Assignment(Part):
         if len(set(self.starts.values())) < len(self.starts):
             raise ValueError("starts: two arms have the same")
         return self
-
-    def reweighted(self, weights: Mapping[str, float]) -> Assignment:
-        """The assignment with other weights, in which nobody is moved but for the weights: arms keep their starts, and a new arm
-        gets one amid the widest room. Raises pydantic's ValidationError."""
-        kept = {**self.starts, **placed(self.weights, self.starts)}
-        starts = {**kept, **placed(weights, kept)}
-        return Assignment(weights=dict(weights), by=self.by, salt=self.salt, starts=starts)
 
     def spans(self) -> list[Span]:
         """Which arm holds which points of [0, 1), ascending; what none holds is the live arm's."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any
 
-from headrace.releases.changes.rollouts import promotion
+from headrace.releases.changes.rollouts import promotion, unnamed
 from headrace.releases.document import LIVE, Release, Rollout, RolloutState
 from headrace.releases.ladder import Action
 from services.control.ladder.machine import AUTHOR, Decision
@@ -35,6 +35,8 @@ def next_release(
             changes = {
                 "assign": _weights(release, rollout, 0.0),
                 "rollout": {"state": RolloutState.ROLLED_BACK},
+                # A rule gives rows to its arm whatever the weights are.
+                **unnamed(release, rollout.arm),
             }
         case _:
             changes = {

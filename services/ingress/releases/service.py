@@ -15,7 +15,6 @@ from headrace.releases.changes import (
     HoldbackContext,
     aborted,
     applied,
-    deployed,
     paused,
     promoted,
     resumed,
@@ -23,6 +22,7 @@ from headrace.releases.changes import (
     rolled_back_to,
     rollout_started,
     switched,
+    with_holdback,
 )
 from headrace.releases.changes.deployment import arm_of
 from headrace.releases.changes.rollouts import CANDIDATE, Plan
@@ -136,7 +136,7 @@ class ReleaseServicer:
         def how(place: Place) -> Release:
             holdback = HoldbackContext(place.documents, place.known, datetime.now(UTC), place.store.frozen())
             arm = _arm(place, request.spec, name)
-            return deployed(place.basis, arm, name, None if request.without_holdback else holdback)
+            return with_holdback(place.basis, arm, name, None if request.without_holdback else holdback)[0]
 
         change = await self._change(request.pipeline, request.options, context, how)
         return pb.DeployPipelineResponse(change=change)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 
 from prometheus_client import CollectorRegistry, Counter, Gauge
 
@@ -18,47 +19,43 @@ class AccuracyMetrics:
     """Gauges of the newest look at all versions. What is not known has no gauge."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
-        self._coverage = Gauge(
-            "headrace_outcomes_coverage",
-            "Share of the predictions with a label, of windows so old that most labels should be there.",
-            _VERSION,
-            registry=registry,
-        )
-        self.wanted = Gauge(
-            "headrace_outcomes_coverage_wanted",
-            "Share of a window's predictions that must have a label, so that its accuracy counts.",
-            registry=registry,
-        )
-        self._accuracy = Gauge(
-            "headrace_outcomes_accuracy",
-            "Share of right predictions, of windows with labels enough.",
-            _VERSION,
-            registry=registry,
-        )
-        self._expected = Gauge(
-            "headrace_outcomes_expected_accuracy",
-            "Accuracy that the model itself expects without labels, where its baseline says that it is calibrated.",
-            _VERSION,
-            registry=registry,
-        )
-        self._delay = Gauge(
+        gauge, counter = partial(Gauge, registry=registry), partial(Counter, registry=registry)
+        # By the field of VersionFigures.
+        self._shares = {
+            "coverage": gauge(
+                "headrace_outcomes_coverage",
+                "Share of the predictions with a label, of windows so old that most labels should be there.",
+                _VERSION,
+            ),
+            "accuracy": gauge(
+                "headrace_outcomes_accuracy",
+                "Share of right predictions, of windows with labels enough.",
+                _VERSION,
+            ),
+            "expected_accuracy": gauge(
+                "headrace_outcomes_expected_accuracy",
+                "Accuracy that the model itself expects without labels, where its baseline says that it is calibrated.",
+                _VERSION,
+            ),
+        }
+        self._delay = gauge(
             "headrace_outcomes_delay_seconds",
             "How long after the answer a label came at the latest, for this share of the labels.",
             (*_VERSION, "share"),
-            registry=registry,
         )
-        self.predictions = Counter(
-            "headrace_outcomes_predictions", "Predictions that wait for a label.", registry=registry
+        self.wanted = gauge(
+            "headrace_outcomes_coverage_wanted",
+            "Share of a window's predictions that must have a label, so that its accuracy counts.",
         )
-        self.left_out = Counter(
+        self.predictions = counter("headrace_outcomes_predictions", "Predictions that wait for a label.")
+        self.left_out = counter(
             "headrace_outcomes_left_out_predictions",
             "Predictions that were not recorded, as there were too many.",
-            registry=registry,
         )
 
     def looked(self, found: Sequence[VersionFigures]) -> None:
         """Sets all gauges anew. `found`: the newest version of a pipeline first."""
-        for gauge in (self._coverage, self._accuracy, self._expected, self._delay):
+        for gauge in (*self._shares.values(), self._delay):
             gauge.clear()
         counts: dict[str, int] = {}
         for version in found:
@@ -68,12 +65,8 @@ class AccuracyMetrics:
 
     def _set(self, version: VersionFigures) -> None:
         labels = (version.pipeline, version.version)
-        for gauge, value in (
-            (self._coverage, version.coverage),
-            (self._accuracy, version.accuracy),
-            (self._expected, version.expected),
-        ):
-            if value is not None:
+        for name, gauge in self._shares.items():
+            if (value := getattr(version, name)) is not None:
                 gauge.labels(*labels).set(value)
         for quantile, delay in zip(QUANTILES, version.delays_s or (), strict=False):
             self._delay.labels(*labels, str(quantile)).set(delay)

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from headrace.columns import Batch, Column, DType, Ragged
+from headrace.columns import Batch, Column, DType
 from headrace.events import CODE, DRAWN, KEY, ROW, TIME_US, EventGroup, GroupHeader
 from services.monitoring.accuracy.records import Chosen, Maker, Prediction
 from services.monitoring.events.allowance import Allowance
@@ -47,9 +47,10 @@ class PredictionObserver:
         if full or (DRAWN not in batch.columns and not self._allowance.take(count, now)):
             self._left_out(count)
             return
+        probability = self._calibrated(header.pipeline, header.revision, header.arm)
         for maker, rows in found.items():
             keyed = maker.chosen is Chosen.BY_CHANCE
-            self._waiting.setdefault(maker, []).extend(self._predictions(header, batch, rows, keyed=keyed))
+            self._waiting.setdefault(maker, []).extend(_predictions(group, rows, probability, keyed=keyed))
         self._count += count
 
     def taken(self) -> dict[Maker, list[Prediction]]:
@@ -63,26 +64,21 @@ class PredictionObserver:
             self._waiting[maker] = predictions + self._waiting.get(maker, [])
             self._count += len(predictions)
 
-    def _predictions(
-        self, header: GroupHeader, batch: Batch, which: Sequence[int], *, keyed: bool
-    ) -> list[Prediction]:
-        labels = {n: _values(batch.columns[n]) for n in header.outputs if _compared(batch.columns.get(n))}
-        expected = _expected(batch, labels, self._calibrated(header.pipeline, header.revision, header.arm))
-        places, times = batch.columns[ROW].array.tolist(), batch.columns[TIME_US].array.tolist()
-        keys = _keys(batch.columns[KEY]) if keyed and KEY in batch.columns else None
-        tenants, requests = batch.rows.tenants, batch.rows.request_ids
-        return [
-            Prediction(
-                tenants[i],
-                requests[i],
-                places[i],
-                times[i] * _MICRO,
-                {name: values[i] for name, values in labels.items() if not math.isnan(values[i])},
-                expected[i] if expected else None,
-                keys[i] if keys else None,
-            )
-            for i in which
-        ]
+
+def _predictions(
+    group: EventGroup, which: Sequence[int], probability: str | None, *, keyed: bool
+) -> Iterator[Prediction]:
+    """`probability`: the column with it; None: it is not calibrated. `keyed`: whether the rows' keys are of interest."""
+    header, batch = group.header, group.batch
+    columns, rows = batch.columns, batch.rows
+    labels = {n: _floats(columns[n]).tolist() for n in header.outputs if _compared(columns.get(n))}
+    expected = _expected(batch, labels, probability)
+    places, times = columns[ROW].array.tolist(), columns[TIME_US].array.tolist()
+    keys = _keys(columns[KEY]) if keyed and KEY in columns else None
+    for i in which:
+        compared = {name: values[i] for name, values in labels.items() if not math.isnan(values[i])}
+        of = (rows.tenants[i], rows.request_ids[i], places[i], times[i] * _MICRO, compared)
+        yield Prediction(*of, expected[i] if expected else None, keys[i] if keys else None)
 
 
 def _by_maker(header: GroupHeader, batch: Batch) -> Iterator[tuple[Maker, list[int]]]:
@@ -90,21 +86,23 @@ def _by_maker(header: GroupHeader, batch: Batch) -> Iterator[tuple[Maker, list[i
     arm, version = (header.pipeline, header.release, header.arm), version_of(header)
     answered, drawn = batch.columns[CODE].array == 0, batch.columns.get(DRAWN)
     if drawn is None:
-        yield Maker(*arm, version), np.flatnonzero(answered).tolist()
-        return
-    yield Maker(*arm, version, Chosen.BY_CHANCE), np.flatnonzero(answered & drawn.array).tolist()
-    # Chance sent them, too: without them, an arm that fails would seem to get fewer rows than its share.
-    yield Maker(*arm, "", Chosen.BY_CHANCE), np.flatnonzero(~answered & drawn.array).tolist()
-    yield Maker(*arm, version, Chosen.BY_RULE), np.flatnonzero(answered & ~drawn.array).tolist()
+        found = {Maker(*arm, version): answered}
+    else:
+        found = {
+            Maker(*arm, version, Chosen.BY_CHANCE): answered & drawn.array,
+            # Chance sent them, too: without them, an arm that fails would seem to get fewer rows than its share.
+            Maker(*arm, "", Chosen.BY_CHANCE): ~answered & drawn.array,
+            Maker(*arm, version, Chosen.BY_RULE): answered & ~drawn.array,
+        }
+    for maker, mask in found.items():
+        yield maker, np.flatnonzero(mask).tolist()
 
 
 def _keys(column: Column) -> list[int | None]:
     """64 bits of the hash of each row's sticky value; None: it has none."""
-    valid = [True] * len(column) if column.valid is None else column.valid.tolist()
-    hashes = column.values.to_list() if isinstance(column.values, Ragged) else []
     return [
         int.from_bytes(found[:8], "little", signed=True) if there else None
-        for found, there in zip(hashes, valid, strict=True)
+        for found, there in zip(column.ragged.to_list(), column.is_valid().tolist(), strict=True)
     ]
 
 
@@ -119,12 +117,11 @@ def _compared(column: Column | None) -> bool:
     return column is not None and not column.row_shape and column.dtype.numpy.kind in "biu"
 
 
-def _values(column: Column) -> list[float]:
-    found = column.array.astype(np.float64)
-    if column.valid is not None:
-        found[~column.valid] = math.nan
-    values: list[float] = found.tolist()
-    return values
+def _floats(column: Column, element: int = 0) -> NDArray[np.float64]:
+    """That element of each row; NaN: null."""
+    found = column.array.reshape(len(column), -1)[:, element].astype(np.float64)
+    found[~column.is_valid()] = math.nan
+    return found
 
 
 def _expected(
@@ -148,16 +145,11 @@ def _expected(
 
 def _element(batch: Batch, name: str) -> NDArray[np.float64] | None:
     """The values of a column, or of NAME[i] of one with several elements a row."""
-    column, place = batch.columns.get(name), 0
+    column, number = batch.columns.get(name), "0"
     if column is None:
         base, _, rest = name.partition("[")
         column, number = batch.columns.get(base), rest.rstrip("]")
-        if column is None or not number.isdecimal():
-            return None
-        place = int(number)
-    if column.dtype is DType.BYTES or column.dtype.numpy.kind != "f" or place >= column.row_size:
+    if column is None or not number.isdecimal():
         return None
-    values = column.array.reshape(len(column), -1)[:, place].astype(np.float64)
-    if column.valid is not None:
-        values[~column.valid] = math.nan
-    return values
+    known = column.dtype.is_float and int(number) < column.row_size
+    return _floats(column, int(number)) if known else None

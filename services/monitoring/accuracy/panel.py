@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 
 from services.monitoring.accuracy.figures import VersionFigures
 from services.monitoring.console.facts import words
@@ -15,16 +15,16 @@ _SHOWN = 3
 Figures = Callable[[str], Awaitable[Sequence[VersionFigures]]]
 
 
+@dataclass(frozen=True, slots=True)
 class AccuracyPanel:
     """A `PanelSource`."""
 
-    def __init__(self, figures: Figures, least_coverage: float) -> None:
-        self._figures = figures
-        self._least_coverage = least_coverage
+    figures: Figures
+    least_coverage: float
 
     async def __call__(self, pipeline: str) -> Panel | None:
         """None: nothing was predicted lately."""
-        found = (await self._figures(pipeline))[:_SHOWN]
+        found = (await self.figures(pipeline))[:_SHOWN]
         if not found:
             return None
         rows = [row for version in found for row in self._rows(version)]
@@ -33,46 +33,43 @@ class AccuracyPanel:
             self._sentence(found[0]),
             rows,
             self._level(found[0]),
-            {"coverage_wanted": self._least_coverage, "versions": [asdict(version) for version in found]},
+            {"coverage_wanted": self.least_coverage, "versions": [asdict(version) for version in found]},
         )
 
     def _sentence(self, newest: VersionFigures) -> str:
         if newest.coverage is None:
             return "No outcome was reported yet, so nothing is known of how often predictions are right."
         if newest.accuracy is None:
-            wanted = words.share(self._least_coverage)
+            wanted = words.share(self.least_coverage)
             return f"Too few predictions have an outcome to tell accuracy: {wanted} of an hour's are needed."
-        judged = words.plural(newest.labelled, "prediction")
+        judged = words.plural(newest.judged_count, "prediction")
         return f"{words.share(newest.accuracy)} of {judged} with an outcome were right; a part without labels may differ."
 
     def _level(self, version: VersionFigures) -> Level:
         if version.coverage is None:
             return "none"
-        return "watch" if version.coverage < self._least_coverage else "none"
+        return "watch" if version.coverage < self.least_coverage else "none"
 
-    def _rows(self, version: VersionFigures) -> list[PanelRow]:
-        named = version.version
-        told = f"over {version.told} of {words.plural(version.windows, 'window')}; {version.wrong} wrong of {version.labelled}"
+    def _rows(self, of: VersionFigures) -> list[PanelRow]:
+        name = of.version
+        judged = f"over {of.told_window_count} of {words.plural(of.window_count, 'window')}; "
+        judged += f"{of.wrong_count} wrong of {of.judged_count}"
+        labelled = (
+            f"{words.count(of.label_count)} of {words.plural(of.prediction_count, 'prediction')} have a label"
+        )
         expected = "by the model itself, without labels"
-        if version.expected is None:
+        if of.expected_accuracy is None:
             expected = "its baseline does not say that its probabilities are calibrated"
         rows = [
-            PanelRow(f"{named}: accuracy", words.share(version.accuracy), told, version.accuracy),
-            PanelRow(f"{named}: expected", words.share(version.expected), expected, version.expected),
-            PanelRow(
-                f"{named}: coverage",
-                words.share(version.coverage),
-                f"{words.count(version.labels)} of {words.plural(version.rows, 'prediction')} have a label",
-                version.coverage,
-                self._level(version),
-            ),
+            PanelRow(f"{name}: accuracy", words.share(of.accuracy), judged, of.accuracy),
+            PanelRow(f"{name}: expected", words.share(of.expected_accuracy), expected, of.expected_accuracy),
+            PanelRow(f"{name}: coverage", words.share(of.coverage), labelled, of.coverage, self._level(of)),
         ]
-        if version.delays_s is not None:
-            half, most, _ = version.delays_s
+        if of.delays_s is not None:
+            half, most, _ = of.delays_s
             note = f"90 % within {words.age(most)}"
-            rows.append(PanelRow(f"{named}: labels come after", words.age(half), note))
-        if version.contradictions:
-            rows.append(
-                PanelRow(f"{named}: contradictions", words.count(version.contradictions), "not taken")
-            )
+            rows.append(PanelRow(f"{name}: labels come after", words.age(half), note))
+        if of.contradiction_count:
+            count = words.count(of.contradiction_count)
+            rows.append(PanelRow(f"{name}: contradictions", count, "not taken"))
         return rows

@@ -9,13 +9,12 @@ from typing import Any
 import sqlalchemy as sa
 
 from services.monitoring.accuracy.records import Maker, Prediction, VersionWindows, Window
-from services.monitoring.database.columns import add_sums, insert, newest, take_turn
+from services.monitoring.database.columns import add_sums, insert, newest, take_turn, total
 from services.monitoring.database.facts import Facts
 from services.monitoring.outcomes.store import WINDOW, contradict, judge
 from services.monitoring.outcomes.tables import LABEL_DELAYS, MAKERS, PREDICTIONS, WINDOWS
 
 _P, _M = PREDICTIONS.c, MAKERS.c
-_MAKER = ("pipeline", "release", "arm", "version", "chosen")
 
 
 class AccuracyStore:
@@ -77,9 +76,7 @@ class AccuracyStore:
         sums: dict[tuple[Any, ...], list[float]] = {}
         for made_by, start, expected in new:
             of = sums.setdefault((made_by, start), [0, 0, 0.0])
-            of[0] += 1
-            of[1] += expected is not None
-            of[2] += expected or 0.0
+            of[:] = of[0] + 1, of[1] + (expected is not None), of[2] + (expected or 0.0)
         add_sums(connection, WINDOWS, WINDOW, ("rows", "expected_rows", "expected"), sums)
         judge(connection, _P.id > last, now)
         contradict(connection, _P.id > last)
@@ -87,9 +84,8 @@ class AccuracyStore:
 
     def _row(self, p: Prediction, made_by: int, now: float) -> dict[str, Any]:
         start = p.time // self._window_s * self._window_s
-        place = {"tenant": p.tenant, "request_id": p.request_id, "row": p.row, "made_by": made_by}
-        labels = {"labels": json.dumps(dict(p.labels)), "expected": p.expected, "key": p.key}
-        return place | labels | {"time": p.time, "start": start, "received": now}
+        labels = json.dumps(dict(p.labels))
+        return p._asdict() | {"labels": labels, "made_by": made_by, "start": start, "received": now}
 
 
 def _by_version(
@@ -99,20 +95,15 @@ def _by_version(
     since: float,
     pipeline: str,
 ) -> sa.Select[Any]:
-    found = sa.select(_M.pipeline, _M.version, by, *(_sum(column) for column in sums))
+    found = sa.select(_M.pipeline, _M.version, by, *map(total, sums))
     found = found.join_from(table, MAKERS, _M.id == table.c.made_by)
     found = found.where(table.c.start >= since, _M.version != "")
     found = found.group_by(_M.pipeline, _M.version, by).order_by(_M.pipeline, _M.version, by)
     return found.where(_M.pipeline == pipeline) if pipeline else found
 
 
-def _sum(column: sa.ColumnElement[Any]) -> sa.ColumnElement[Any]:
-    # PostgreSQL's sum of whole numbers is a decimal one.
-    return sa.cast(sa.func.sum(column), column.type)
-
-
 def _id_of(connection: sa.Connection, maker: Maker) -> int:
-    values = dict(zip(_MAKER, maker, strict=True))
+    values = maker._asdict()
     connection.execute(insert(connection.dialect.name, MAKERS).on_conflict_do_nothing(), values)
     found = sa.select(_M.id).where(*(MAKERS.c[name] == value for name, value in values.items()))
     return int(connection.execute(found).scalar_one())

@@ -48,7 +48,6 @@ async def telling_accuracy(
     observer = PredictionObserver(allowance, calibrated, metrics.left_out.inc)
     keeper = AccuracyKeeper(settings, observer, store, facts, metrics, _WALL)
     descriptor = accuracy_pb2.DESCRIPTOR.services_by_name["AccuracyService"]
-    servicer = AccuracyServicer(keeper, settings.least_coverage)
     work = every(_STEP_S, keeper.step, _NAME, log), every(_LOOK_S, keeper.look, _NAME, log)
     async with AsyncExitStack() as stack:
         # What was gathered in the last second.
@@ -56,4 +55,4 @@ async def telling_accuracy(
         for each in (*work, sweeps(keeper.sweep, _NAME, log)):
             await stack.enter_async_context(running(each, _NAME, log))
         panel = AccuracyPanel(keeper.figures, settings.least_coverage)
-        yield Accuracy(observer, Service(descriptor, servicer), panel)
+        yield Accuracy(observer, Service(descriptor, AccuracyServicer(keeper)), panel)

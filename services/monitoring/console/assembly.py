@@ -101,6 +101,7 @@ def _pages(settings: ConsoleSettings, sources: Sources, live: Live, reach: Reach
         Requests(others, settings.traces, views, reach),
         Incidents(alertmanager, Runbooks(settings.runbooks), reach),
         AuditLog(sources.store.records, readings, reach),
+        sources,
     )
 
 

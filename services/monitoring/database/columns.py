@@ -30,6 +30,11 @@ def insert(dialect: str, into: sa.Table) -> sqlite.Insert | postgresql.Insert:
     return sqlite.insert(into) if dialect == "sqlite" else postgresql.insert(into)
 
 
+def total(column: sa.ColumnElement[Any]) -> sa.ColumnElement[Any]:
+    """Its sum, of its type: PostgreSQL's sum of whole numbers is a decimal one."""
+    return sa.cast(sa.func.sum(column), column.type)
+
+
 def take_turn(connection: sa.Connection, name: str) -> None:
     """Waits for other transactions of this concern, until this one ends."""
     connection.execute(sa.select(_TURNS).where(_TURNS.c.name == name).with_for_update())

@@ -85,7 +85,7 @@ class Reception:
                 raise
             if taken.problem:
                 self._fails(taken.problem)
-            elif taken.stored:
+            elif taken.stored and not store.full:
                 self._works()
         self._metrics.stored.inc(taken.stored)
         self._metrics.dropped.inc(taken.dropped)

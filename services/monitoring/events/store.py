@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import secrets
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -102,20 +103,22 @@ class EventStore:
         self._wall = wall
         self._log = log
         self._reported: set[str] = set()
-        self._waiting_bytes = 0
+        # Pipelines of which nothing more is stored until their events are in files.
+        self.full: frozenset[str] = frozenset()
 
     def take(
         self, replica: str, epoch: int, noted: int, groups: Sequence[EventGroup], *, durable: bool
     ) -> Taken:
         """Stores events that are not there yet. What can't be stored is dropped; if `durable`, StorageError is raised instead."""
-        taken = Taken()
-        if self._waiting_bytes > self._settings.retention.max_bytes:
-            return self._dropped(
-                groups, StorageError("too many events wait to be put into files"), durable=durable
-            )
+        taken, over, full = Taken(), Taken(), self.full
+        if above := [group for group in groups if group.header.pipeline in full]:
+            names = ", ".join(sorted({group.header.pipeline for group in above}))
+            why = StorageError(f"too many events of {names} wait to be put into files")
+            over = self._dropped(above, why, durable=durable)
+        within = [group for group in groups if group.header.pipeline not in full]
 
         def fresh(known: Ranges) -> tuple[list[NewBatch], Ranges]:
-            taken.fresh = [part for group in groups if len(part := _without(group, known))]
+            taken.fresh = [part for group in within if len(part := _without(group, known))]
             batches = [_batch(replica, epoch, group) for group in taken.fresh]
             return batches, Ranges(r for group in taken.fresh for r in _numbers(group).ranges())
 
@@ -123,20 +126,23 @@ class EventStore:
             self.manifest.store(replica, epoch, noted, self._wall(), fresh)
         except StorageError as error:
             return self._dropped(groups, error, durable=durable)
-        taken.stored = sum(map(len, taken.fresh))
-        return taken
+        stored = sum(map(len, taken.fresh))
+        return Taken(stored, over.dropped, [*taken.fresh, *over.fresh], over.problem)
 
     def close_due(self, *, everything: bool = False) -> None:
         """Puts events into files where there are enough of them, or they are old; `everything`: all. Raises UnwrittenError when
         it has tried those of each kind."""
         now, settings, failed = self._wall(), self._settings, dict[str, str]()
         waiting = self.manifest.waiting()
-        self._waiting_bytes = sum(found.bytes for found in waiting)
+        left = Counter[str]()
+        for found in waiting:
+            left[found.pipeline] += found.bytes
+        self.full = _above_share(left, settings.retention.max_bytes)
         for found in waiting:
             wait_s = settings.file_s if found.rows >= _FEW_ROWS else max(settings.file_s, _FEW_S)
             if everything or found.bytes >= settings.file_bytes or found.since <= now - wait_s:
                 try:
-                    self._close_kind(found)
+                    self._close_kind(found, left)
                 except StorageError as error:  # the other kinds go on
                     failed[found.pipeline] = str(error)
         if failed:
@@ -256,11 +262,13 @@ class EventStore:
             raise why
         return Taken(dropped=sum(map(len, groups)), fresh=list(groups), problem=str(why))
 
-    def _close_kind(self, found: Waiting) -> None:
-        left = found.bytes
-        while left > 0 and (closed := self._close(found.kind)):
-            left -= closed
-            self._waiting_bytes -= closed
+    def _close_kind(self, found: Waiting, left: Counter[str]) -> None:
+        """`left`: bytes that wait, by pipeline."""
+        more = found.bytes
+        while more > 0 and (closed := self._close(found.kind)):
+            more -= closed
+            left[found.pipeline] -= closed
+            self.full = _above_share(left, self._settings.retention.max_bytes)
 
     def _close(self, kind: str) -> int:
         """Puts the oldest events of a kind into a file; returns their size, 0: another process did."""
@@ -324,6 +332,15 @@ class EventStore:
             return self._worker.run(method, *args)
         except OSError as error:
             raise StorageError(str(error.strerror)) from error
+
+
+def _above_share(waiting: Mapping[str, int], most: int) -> frozenset[str]:
+    """Pipelines with more bytes than their share of `most`, where all together have more than that: what one of them can't put
+    into files costs no other an event."""
+    if sum(waiting.values()) <= most:
+        return frozenset()
+    share = most / sum(size > 0 for size in waiting.values())
+    return frozenset(pipeline for pipeline, size in waiting.items() if size > share)
 
 
 def _check_findable(who: Erasure, files: Sequence[EventFile]) -> None:

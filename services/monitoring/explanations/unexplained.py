@@ -18,7 +18,7 @@ from services.monitoring.explanations.store import ExplanationStore
 # Predictions that are looked at: of a day, so many minutes at once, the newest first.
 WINDOW_S, _SPAN_S = 86_400.0, 300.0
 # Older spans that are looked at for one answer, and predictions in it.
-_LOOKS, _MOST = 2, 32
+_LOOKS, _MOST = 2, 128
 # What was given is given again if its explanation has not come by then.
 _AGAIN_S = 600.0
 # Younger predictions do not count in the coverage yet.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 from services.monitoring.database.facts import Facts
 from services.monitoring.metrics import Metrics
@@ -12,31 +13,29 @@ from services.monitoring.outcomes.store import OutcomeStore
 _DAY_S = 86_400.0
 
 
+@dataclass(frozen=True, slots=True)
 class Recorder:
     """`wall`: seconds since 1970."""
 
-    def __init__(
-        self, facts: Facts, store: OutcomeStore, metrics: Metrics, wall: Callable[[], float]
-    ) -> None:
-        self._facts = facts
-        self._store = store
-        self._metrics = metrics
-        self._wall = wall
+    facts: Facts
+    store: OutcomeStore
+    metrics: Metrics
+    wall: Callable[[], float]
 
     async def record(self, tenant: str, outcomes: Sequence[Outcome]) -> Recorded:
         """Stores all of them. Raises StorageError, OutcomeError: none was."""
         try:
-            recorded = await self._facts.run(self._store.record, tenant, outcomes, self._wall())
+            recorded = await self.facts.run(self.store.record, tenant, outcomes, self.wall())
         except StorageError:
-            self._metrics.refused.inc(len(outcomes))
+            self.metrics.refused.inc(len(outcomes))
             raise
-        self._metrics.outcomes.inc(recorded.new)
-        self._metrics.unmatched.inc(recorded.unknown)
-        self._metrics.repeated.inc(recorded.repeated)
-        self._metrics.contradictions.inc(recorded.contradictory)
+        self.metrics.outcomes.inc(recorded.new)
+        self.metrics.unmatched.inc(recorded.unknown)
+        self.metrics.repeated.inc(recorded.repeated)
+        self.metrics.contradictions.inc(recorded.contradictory)
         return recorded
 
     async def sweep(self, days: float, max_rows: int) -> None:
         """Removes what is too old or too much. Raises StorageError."""
-        oldest = self._wall() - days * _DAY_S
-        self._metrics.swept.inc(await self._facts.run(self._store.sweep, oldest, max_rows))
+        oldest = self.wall() - days * _DAY_S
+        self.metrics.swept.inc(await self.facts.run(self.store.sweep, oldest, max_rows))

@@ -8,9 +8,9 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from services.monitoring.accuracy.delays import bucket
+from services.monitoring.accuracy.figures import bucket
 from services.monitoring.accuracy.records import Chosen
-from services.monitoring.database.columns import add_sums, insert, newest, remove_oldest, take_turn
+from services.monitoring.database.columns import add_sums, newest, remove_oldest, take_turn, total
 from services.monitoring.database.facts import Facts
 from services.monitoring.outcomes.records import WRONG, Judged, Outcome, OutcomeError, Recorded
 from services.monitoring.outcomes.tables import (
@@ -26,8 +26,6 @@ from services.monitoring.outcomes.tables import (
 WINDOW = ("made_by", "start")
 _O, _P, _M = OUTCOMES.c, PREDICTIONS.c, MAKERS.c
 _MAX_VERSIONS = 256
-# (request id, row, name) of a tenant's outcome.
-_Place = tuple[str, int, str]
 
 
 class OutcomeStore:
@@ -50,28 +48,23 @@ class OutcomeStore:
         `since` on. Never falls."""
         found = _judged(_M.release, _M.arm)
         found = found.where(_M.pipeline == pipeline, _M.release >= since, _M.chosen != Chosen.BY_RULE)
-        return {(release, arm): Judged(count, wrong) for release, arm, count, wrong in self._rows(found)}
+        return {(release, arm): Judged(*counts) for release, arm, *counts in self._rows(found)}
 
     def judged_keys(self, pipeline: str, since: int) -> dict[tuple[int, str], Judged]:
         """As `judged`, of rows whose sticky value had not been wrong before in any arm. So a customer whom no model understands
         counts once, and not again when a growing weight moves it to the canary; as `errors` are counted."""
         c = JUDGEMENTS.c
-        found = sa.select(c.release, c.arm, sa.func.count(), sa.cast(sa.func.sum(c.wrong), c.wrong.type))
+        found = sa.select(c.release, c.arm, sa.func.count(), total(c.wrong))
         found = found.where(c.pipeline == pipeline, c.release >= since, c.wrong_before < since)
-        return {
-            (release, arm): Judged(count, wrong)
-            for release, arm, count, wrong in self._rows(found.group_by(c.release, c.arm))
-        }
+        found = found.group_by(c.release, c.arm)
+        return {(release, arm): Judged(*counts) for release, arm, *counts in self._rows(found)}
 
     def by_version(self) -> dict[tuple[str, str, str], Judged]:
         """(pipeline, arm, version) → predictions that were judged, over all releases in which it ran there: of the newest 256,
         the newest last. Never falls."""
         found = _judged(_M.pipeline, _M.arm, _M.version).where(_M.version != "")
         rows = self._rows(found.order_by(sa.func.max(_M.id).desc()).limit(_MAX_VERSIONS))
-        return {
-            (pipeline, arm, version): Judged(count, wrong)
-            for pipeline, arm, version, count, wrong in reversed(rows)
-        }
+        return {(pipeline, arm, version): Judged(*counts) for pipeline, arm, version, *counts in rows[::-1]}
 
     def drawn(self, pipeline: str, since: int = 0) -> list[tuple[object, str]]:
         """(unit, arm) of each row that is kept and that chance sent to its arm; the unit is the sticky value's hash, else the
@@ -95,25 +88,18 @@ class OutcomeStore:
 
     def of_request(self, tenant: str, request_id: str) -> list[Outcome]:
         """What is known of a request's rows."""
-        found = sa.select(_O.row, _O.name, _O.value, _O.label, _O.time).order_by(_O.row, _O.name)
-        return [
-            Outcome(request_id, row, name, value, bool(label), at)
-            for row, name, value, label, at in self._rows(
-                found.where(_O.tenant == tenant, _O.request_id == request_id)
-            )
-        ]
+        found = sa.select(_O.request_id, _O.row, _O.name, _O.value, _O.label == 1, _O.time)
+        found = found.where(_O.tenant == tenant, _O.request_id == request_id).order_by(_O.row, _O.name)
+        return [Outcome(*of) for of in self._rows(found)]
 
     def sweep(self, oldest: float, max_rows: int) -> int:
         """Removes what was received before `oldest`, and the oldest of each table beyond `max_rows`; returns how many. Those
         predictions that outcomes compare, and others, do not push each other out."""
         compared = _P.made_by.in_(sa.select(_M.id).where(_M.chosen != Chosen.ALONE))
-        gone = sum(
-            remove_oldest(self._facts, table, "id", "received", oldest, max_rows)
-            for table in (OUTCOMES, JUDGEMENTS, CONTRADICTIONS)
-        )
-        return gone + sum(
-            remove_oldest(self._facts, PREDICTIONS, "id", "received", oldest, max_rows, which)
-            for which in (compared, ~compared)
+        whole = [(table, None) for table in (OUTCOMES, JUDGEMENTS, CONTRADICTIONS)]
+        return sum(
+            remove_oldest(self._facts, table, "id", "received", oldest, max_rows, which)
+            for table, which in (*whole, (PREDICTIONS, compared), (PREDICTIONS, ~compared))
         )
 
     def _rows(self, found: sa.Select[Any]) -> Sequence[Any]:
@@ -121,6 +107,7 @@ class OutcomeStore:
 
 
 def _record(connection: sa.Connection, tenant: str, outcomes: Sequence[Outcome], now: float) -> Recorded:
+    # Until this transaction ends, nobody else stores outcomes or predictions.
     take_turn(connection, "outcomes")
     requests = sorted({o.request_id for o in outcomes})
     found = sa.select(_P.request_id, _P.row, _P.labels).where(
@@ -128,27 +115,29 @@ def _record(connection: sa.Connection, tenant: str, outcomes: Sequence[Outcome],
     )
     known = {(request, row): labels for request, row, labels in connection.execute(found)}
     _check(known, outcomes)
-    last = newest(connection, OUTCOMES)
-    first: dict[_Place, Outcome] = {}
+    there = sa.select(_O.request_id, _O.row, _O.name, _O.value)
+    there = there.where(_O.tenant == tenant, _O.request_id.in_(requests))
+    first = {(request, row, name): value for request, row, name, value in connection.execute(there)}
+    new: list[dict[str, Any]] = []
+    differ: list[dict[str, Any]] = []
     for o in outcomes:
-        first.setdefault(_place(o), o)
-    added = (
-        insert(connection.dialect.name, OUTCOMES)
-        .on_conflict_do_nothing()
-        .returning(_O.request_id, _O.row, _O.name)
-    )
-    rows = [_row(tenant, o, now) | {"label": int(o.label), "time": o.time} for o in first.values()]
-    new = {tuple(place) for place in connection.execute(added, rows)} if rows else set()
-    values = _values(connection, tenant, requests)
-    old = [o for o in outcomes if first[_place(o)] is not o or _place(o) not in new]
-    differ = [_row(tenant, o, now) for o in old if values[_place(o)] != o.value]
+        stored = {"tenant": tenant, "request_id": o.request_id, "row": o.row, "name": o.name}
+        stored |= {"value": o.value, "received": now}
+        place = o.request_id, o.row, o.name
+        if place not in first:
+            first[place] = o.value
+            new.append(stored | {"label": int(o.label), "time": o.time})
+        elif first[place] != o.value:
+            differ.append(stored)
+    last, before = newest(connection, OUTCOMES), newest(connection, CONTRADICTIONS)
     if differ:
-        before = newest(connection, CONTRADICTIONS)
         connection.execute(sa.insert(CONTRADICTIONS), differ)
         contradict(connection, CONTRADICTIONS.c.id > before)
-    judge(connection, _O.id > last, now)
+    if new:
+        connection.execute(sa.insert(OUTCOMES), new)
+        judge(connection, _O.id > last, now)
     unknown = sum((o.request_id, o.row) not in known for o in outcomes)
-    return Recorded(len(new), unknown, len(old) - len(differ), len(differ))
+    return Recorded(len(new), unknown, len(outcomes) - len(new) - len(differ), len(differ))
 
 
 def _check(known: Mapping[tuple[str, int], str], outcomes: Sequence[Outcome]) -> None:
@@ -159,25 +148,9 @@ def _check(known: Mapping[tuple[str, int], str], outcomes: Sequence[Outcome]) ->
             raise OutcomeError(f"{said}, and {o.value:g} is neither")
 
 
-def _place(o: Outcome) -> _Place:
-    return o.request_id, o.row, o.name
-
-
-def _row(tenant: str, o: Outcome, now: float) -> dict[str, Any]:
-    place = {"tenant": tenant, "request_id": o.request_id, "row": o.row, "name": o.name}
-    return {**place, "value": o.value, "received": now}
-
-
-def _values(connection: sa.Connection, tenant: str, request_ids: Sequence[str]) -> dict[_Place, float]:
-    found = sa.select(_O.request_id, _O.row, _O.name, _O.value)
-    found = found.where(_O.tenant == tenant, _O.request_id.in_(request_ids))
-    return {(request, row, name): value for request, row, name, value in connection.execute(found)}
-
-
 def _judged(*by: sa.ColumnElement[Any]) -> sa.Select[Any]:
-    # PostgreSQL's sum of whole numbers is a decimal one.
-    sums = [sa.cast(sa.func.sum(column), column.type) for column in (_M.labelled, _M.wrong)]
-    return sa.select(*by, *sums).group_by(*by).having(sa.func.sum(_M.labelled) > 0)
+    sums = total(_M.labelled), total(_M.wrong)
+    return sa.select(*by, *sums).group_by(*by).having(sums[0] > 0)
 
 
 def _drawn(what: sa.Select[Any], pipeline: str, since: int) -> sa.Select[Any]:
@@ -209,7 +182,6 @@ def judge(connection: sa.Connection, which: sa.ColumnElement[bool], now: float) 
     found = found.join_from(OUTCOMES, PREDICTIONS, _same_row(OUTCOMES)).join(MAKERS, _M.id == _P.made_by)
     judged: dict[int, bool] = {}
     judgements: list[dict[str, Any]] = []
-    makers: dict[int, list[float]] = {}
     windows: dict[tuple[Any, ...], list[float]] = {}
     late: dict[tuple[Any, ...], list[float]] = {}
     # The sum keeps SQLite from beginning with all outcomes, which are in this order.
@@ -219,9 +191,8 @@ def judge(connection: sa.Connection, which: sa.ColumnElement[bool], now: float) 
             continue
         judged[row["id"]] = wrong
         made_by, start = row["made_by"], row["start"]
-        for sums in (makers.setdefault(made_by, [0, 0]), windows.setdefault((made_by, start), [0, 0])):
-            sums[0] += 1
-            sums[1] += wrong
+        sums = windows.setdefault((made_by, start), [0, 0])
+        sums[:] = sums[0] + 1, sums[1] + wrong
         late.setdefault((made_by, start, bucket(row["received"] - row["time"])), [0])[0] += 1
         if row["key"] is not None:
             arm = {name: row[name] for name in ("pipeline", "release", "arm", "key")}
@@ -230,7 +201,7 @@ def judge(connection: sa.Connection, which: sa.ColumnElement[bool], now: float) 
         return
     update = sa.update(PREDICTIONS).where(_P.id == sa.bindparam("of")).values(judged=sa.bindparam("wrong"))
     connection.execute(update, [{"of": number, "wrong": int(wrong)} for number, wrong in judged.items()])
-    for made_by, (rows, mistakes) in makers.items():
+    for (made_by, _), (rows, mistakes) in windows.items():
         more = {"labelled": _M.labelled + rows, "wrong": _M.wrong + mistakes}
         connection.execute(sa.update(MAKERS).where(_M.id == made_by).values(more))
     add_sums(connection, WINDOWS, WINDOW, ("labelled", "wrong"), windows)

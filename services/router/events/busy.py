@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Generator, Iterable, Mapping, Sequence
 from functools import lru_cache
 
 import numpy as np
@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from headrace.columns import Column, DType, Timing
 from headrace.events import BUSY_OF, BUSY_US
+from services.router.events.ring import AnsweredBatch
 
 # What the executor calls its work; the other leaves name it like themselves. Their other timings are waits, or within these.
 _RUN = "run"
@@ -42,6 +43,17 @@ def busy(timings: Iterable[Timing]) -> dict[str, tuple[float, int]]:
         us, rows = found.get(name, (0.0, 0))
         found[name] = us - mean + new_mean, rows if runs else rows + own.row_count
     return found
+
+
+def busy_fields(
+    parts: Sequence[AnsweredBatch], counts: NDArray[np.int64], cached: NDArray[np.bool_]
+) -> Generator[None, None, list[Column]]:
+    """A field of events (`fields.py`): what the services worked for each row."""
+    worked = []
+    for part in parts:
+        worked.append(busy(part.timings))
+        yield
+    return busy_columns(worked, counts, cached)
 
 
 def busy_columns(

@@ -18,7 +18,6 @@ from headrace.events import (
     REASON,
     ROW,
     SEQUENCE,
-    STAGE_US,
     TIME_US,
     EventGroup,
     GroupHeader,
@@ -26,11 +25,9 @@ from headrace.events import (
     event_ids,
 )
 from services.router.cache.run import CACHED as CACHED_US
-from services.router.events.busy import busy, busy_columns
+from services.router.events.fields import FIELDS
 from services.router.events.ring import AnsweredBatch, Stored
 from services.router.routes.run import FALLBACKS, MAX_FALLBACKS
-
-_NOT_RUN = -1
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,14 +168,10 @@ def _facts(parts: Sequence[AnsweredBatch], joined: Batch) -> Generator[None, Non
     codes, reasons = _errors(parts, len(joined))
     kept = joined.columns.get(CACHED_US)
     cached = np.zeros(len(joined), bool) if kept is None else kept.array >= 0
-    worked = []
-    for part in parts:
-        worked.append(busy(part.timings))
+    further: list[Column] = []
+    for fields in FIELDS:
+        further += yield from fields(parts, counts, cached)
         yield
-    worked_us = busy_columns(worked, counts, cached)
-    yield
-    stages = _stages(parts)
-    yield
     return [
         event_ids(times, spread([p.epoch for p in parts]), sequences),
         Column(SEQUENCE, DType.INT64, sequences),
@@ -187,9 +180,8 @@ def _facts(parts: Sequence[AnsweredBatch], joined: Batch) -> Generator[None, Non
         Column(CODE, DType.UINT8, codes),
         Column(REASON, DType.UINT16, reasons),
         Column(LATENCY_US, DType.INT64, spread([p.latency_us for p in parts])),
-        *worked_us,
         Column(CACHED, DType.BOOL, cached),
-        *[Column(name, DType.INT64, spread(values)) for name, values in stages.items()],
+        *further,
     ]
 
 
@@ -218,16 +210,6 @@ def _errors(parts: Sequence[AnsweredBatch], count: int) -> tuple[NDArray[np.uint
             codes[start + row], reasons[start + row] = int(error.code), int(error.reason)
         start += len(part)
     return codes, reasons
-
-
-def _stages(parts: Sequence[AnsweredBatch]) -> dict[str, list[int]]:
-    """By column, the time of each stage in each batch."""
-    found: dict[str, list[int]] = {}
-    for i, part in enumerate(parts):
-        for timing in part.timings:
-            if "/" not in timing.stage:
-                found.setdefault(STAGE_US + timing.stage, [_NOT_RUN] * len(parts))[i] = timing.duration_us
-    return found
 
 
 def _without_failed(

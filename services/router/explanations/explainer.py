@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractContextManager, asynccontextmanager
 from functools import partial
@@ -25,8 +26,11 @@ _TRIES, _PAUSE_S = 3, 0.5
 _LONGEST_REST_S = 0.01
 # In whose name the task takes its turns: no tenant's.
 _NOBODY = "\0"
-# There are live calls if one began within this time; then a piece works for a tenth of the time at most.
+# There are live calls if one began within this time; then a piece that is waited for works a tenth of the time at most.
 _LIVE_S, _REST_BESIDE_LIVE = 1.0, 9.0
+# The stages work for stored predictions this share of the time at most: the pace of shadows, which compares only the calls that
+# met a piece, would leave a hundredth.
+_STORED_SHARE = 0.2
 
 
 def asked_rest(paced_s: float, worked_s: float, since_live_s: float) -> float:
@@ -39,9 +43,15 @@ def asked_rest(paced_s: float, worked_s: float, since_live_s: float) -> float:
     return min(paced_s, max(_LONGEST_REST_S, beside))
 
 
+def stored_rest(worked_s: float, passed_s: float) -> float:
+    """Seconds to rest after a piece of stored predictions that worked so long. `passed_s`: since it got its turn; waiting for
+    live calls is rest, too."""
+    return max(0.0, worked_s / _STORED_SHARE - passed_s)
+
+
 class Explainer:
     """Explains rows in pieces, of which one runs at a time: tenants with requests, and the task for those that nobody waits for,
-    take turns. At the pace of `shadows`. `clock`: monotonic seconds."""
+    take turns. `shadows`: say when live calls run. `clock`: monotonic seconds."""
 
     def __init__(
         self,
@@ -67,7 +77,7 @@ class Explainer:
 
     async def ask(self, subject: Subject, rows: Sequence[Row], entry: Entry) -> list[Explained]:
         """Explains rows that have entered. Raises Fault, ExplanationError."""
-        found = [await self._explain(subject, row, entry) for row in rows]
+        found = [each for row in rows for each in await self._explain(subject, [row], entry)]
         self._metrics.asked.inc(len(found))
         return found
 
@@ -78,12 +88,13 @@ class Explainer:
         yield turn
         await self._rest(entry, [], turn)
 
-    async def explain(self, subject: Subject, row: Row) -> None:
-        """Explains a stored prediction, for which nobody waits, and reports it. Raises Fault, ExplanationError."""
+    async def explain(self, subject: Subject, rows: Sequence[Row]) -> None:
+        """Explains stored predictions, for which nobody waits, and reports them. Raises Fault, ExplanationError: none of them."""
         with self._slot.entered(_NOBODY, 0) as entry:
-            self._reports.add(await self._explain(subject, row, entry))
+            for explained in await self._explain(subject, rows, entry):
+                self._reports.add(explained)
 
-    async def _explain(self, subject: Subject, row: Row, entry: Entry) -> Explained:
+    async def _explain(self, subject: Subject, rows: Sequence[Row], entry: Entry) -> list[Explained]:
         size = self._sizes.setdefault(subject, PieceSize(self._longest_us))
         for attempt in range(_TRIES):
             worked: list[float] = []
@@ -91,9 +102,9 @@ class Explainer:
             pacing = Pacing(turn, rest, size, self._clock)
             try:
                 if subject.pixels is not None:
-                    explained = await explain_pixels(subject, subject.pixels, row, pacing)
+                    explained = [await explain_pixels(subject, subject.pixels, row, pacing) for row in rows]
                 else:
-                    explained = await explain(subject, row, pacing)
+                    explained = await explain(subject, rows, pacing)
             except Fault as fault:
                 if fault.code not in _LATER or attempt == _TRIES - 1:
                     raise
@@ -101,8 +112,11 @@ class Explainer:
                 await asyncio.sleep(_PAUSE_S * 2**attempt)
                 continue
             finally:
-                self._reports.worked(row.tenant, subject.pipeline.name, pacing.took)
-            self._metrics.seconds.observe(sum(worked))
+                counts = Counter(row.tenant for row in rows)
+                for tenant, took in pacing.took.items():
+                    self._reports.worked(tenant, subject.pipeline.name, took, counts[tenant])
+            for _ in rows:
+                self._metrics.seconds.observe(sum(worked) / len(rows))
             return explained
         raise AssertionError("the last attempt returns or raises")
 
@@ -117,12 +131,11 @@ class Explainer:
     async def _rest(self, entry: Entry, worked: list[float], turn: Turn) -> None:
         worked.append(turn.worked)
         now = self._clock()
-        paced, since_live_s = self._shadows.pace.rest(now, turn.worked), now - self._shadows.last_live
-        rest = asked_rest(paced, turn.worked, since_live_s)
         if entry.tenant == _NOBODY:
-            # It rests alone, and long beside live calls.
+            # It rests alone.
             self._slot.release(entry)
-            await asyncio.sleep(paced if since_live_s < _LIVE_S else rest)
+            await asyncio.sleep(stored_rest(turn.worked, now - entry.began))
         else:
-            await asyncio.sleep(rest)
+            paced, since_live_s = self._shadows.pace.rest(now, turn.worked), now - self._shadows.last_live
+            await asyncio.sleep(asked_rest(paced, turn.worked, since_live_s))
             self._slot.release(entry)

@@ -1,7 +1,9 @@
-"""One explanation: its coalitions run as rows of the lowest priority, some at a time, on the stages that lead to the output."""
+"""Explanations: their coalitions run as rows of the lowest priority, some at a time, on the stages that lead to the output."""
 
 from __future__ import annotations
 
+import asyncio
+from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -11,13 +13,14 @@ from numpy.typing import NDArray
 from headrace.columns import Batch, Column, Rows, Timing
 from headrace.explanations import (
     MOST_ROUNDS,
+    Coalitions,
     Contributions,
     ExplanationError,
     coalition_columns,
     coalitions_of,
     contributions,
-    pairs_of,
     precise,
+    values_of,
 )
 from services.router.events.busy import busy
 from services.router.explanations.subject import Subject, with_runners
@@ -27,7 +30,7 @@ from services.router.routes.run import RouteRun
 from services.router.shadow.run import PRIORITY, Turn, Turned
 
 # The most bounds what this process itself works at once.
-_FEWEST_ROWS, _FIRST_ROWS, _MOST_ROWS = 8, 64, 256
+_FEWEST_ROWS, _FIRST_ROWS, _MOST_ROWS = 8, 64, 512
 # No deadline for a whole piece, as it may wait between its stages; each stage gets the pipeline's own.
 _RUN_S = 3600.0
 _WAITS = "/queue"
@@ -79,76 +82,95 @@ class Took:
     rows: int = 0
     busy_us: dict[str, float] = field(default_factory=dict)
 
-    def ran(self, rows: int, timings: Sequence[Timing]) -> None:
-        """A piece of so many rows has run."""
+    def add(self, rows: int, busy_us: Mapping[str, float], share: float = 1.0) -> None:
+        """So many rows more; theirs is a share of what was worked."""
         self.rows += rows
-        for name, (us, _) in busy(timings).items():
-            self.busy_us[name] = self.busy_us.get(name, 0.0) + us
+        for name, us in busy_us.items():
+            self.busy_us[name] = self.busy_us.get(name, 0.0) + us * share
 
 
 @dataclass(frozen=True, slots=True)
 class Pacing:
     """How pieces run beside live calls. `turn`: makes one piece's way to wait for its turn; `rest`: rests after it; `size`: how
-    many rows it has; `took`: what they took. `clock`: monotonic seconds."""
+    many rows it has; `took`: what they took, by tenant. `clock`: monotonic seconds."""
 
     turn: Callable[[], Turn]
     rest: Callable[[Turn], Awaitable[None]]
     size: PieceSize
     clock: Callable[[], float]
-    took: Took = field(default_factory=Took)
+    took: dict[str, Took] = field(default_factory=dict)
 
 
-async def explain(subject: Subject, row: Row, pacing: Pacing) -> Explained:
-    """Explains a row. Raises ExplanationError, and Fault if a stage fails."""
-    missing = [name for name in subject.players if name not in row.columns]
-    if missing:
-        raise ExplanationError("columns", f"the column {missing[0]!r} is not known", column=missing[0])
-    pairs = pairs_of(subject.players, row.columns, subject.base.columns)
-    rounds, ran = [], 0
-    for number in range(MOST_ROUNDS):
-        coalitions = coalitions_of(len(subject.players), row.seed, number)
-        outputs = await _outputs(subject, row, pairs, coalitions.masks, pacing)
-        rounds.append((coalitions, outputs))
-        ran += len(coalitions)
-        found = contributions(rounds)
-        if found.exact or precise(found):
-            break
-    return Explained(subject, row, found, ran)
+async def explain(subject: Subject, rows: Sequence[Row], pacing: Pacing) -> list[Explained]:
+    """Explains rows together: each in at least one round, all in at most `MOST_ROUNDS` if they are fewer.
+
+    Raises ExplanationError, and Fault if a stage fails: for all of them, if one fails.
+    """
+    for name in subject.players:
+        if any(name not in row.columns for row in rows):
+            raise ExplanationError("columns", f"the column {name!r} is not known", column=name)
+    values = values_of(subject.players, [row.columns for row in rows], subject.base.columns)
+    rounds: list[list[tuple[Coalitions, NDArray[np.float64]]]] = [[] for _ in rows]
+    found: dict[int, Contributions] = {}
+    left, vague = MOST_ROUNDS, list(range(len(rows)))
+    while vague and (left >= len(vague) or not found):
+        left -= len(vague)
+        for place, ran in zip(vague, await _round(subject, rows, vague, rounds, values, pacing), strict=True):
+            rounds[place].append(ran)
+            found[place] = contributions(rounds[place])
+            await asyncio.sleep(0)  # live calls do not wait until all are computed
+        vague = [place for place in vague if not (found[place].exact or precise(found[place]))]
+    return [
+        Explained(subject, row, found[place], sum(len(coalitions) for coalitions, _ in rounds[place]))
+        for place, row in enumerate(rows)
+    ]
 
 
-async def _outputs(
-    subject: Subject, row: Row, pairs: Sequence[Column], masks: NDArray[np.bool_], pacing: Pacing
-) -> NDArray[np.float64]:
-    """The output for each coalition."""
+async def _round(
+    subject: Subject,
+    rows: Sequence[Row],
+    chosen: Sequence[int],
+    rounds: Sequence[Sequence[object]],
+    values: Sequence[Column],
+    pacing: Pacing,
+) -> list[tuple[Coalitions, NDArray[np.float64]]]:
+    """The next round of the chosen rows. A piece may have coalitions of several."""
+    made: list[Coalitions] = []
     found: list[NDArray[np.float64]] = []
-    start = 0
-    while start < len(masks):
-        piece = masks[start : start + pacing.size.rows]
+    places, owners = np.zeros((0, len(subject.players)), np.intp), list[Row]()
+    while len(made) < len(chosen) or owners:
+        while len(made) < len(chosen) and len(owners) < pacing.size.rows:
+            place = chosen[len(made)]
+            made.append(coalitions_of(len(subject.players), rows[place].seed, len(rounds[place])))
+            places = np.concatenate([places, made[-1].masks * np.intp(place + 1)])
+            owners += [rows[place]] * len(made[-1])
+        count = pacing.size.rows
         turn = pacing.turn()
-        columns = coalition_columns(pairs, piece)
-        found.append(await _run(subject, row, columns, turn, pacing))
-        start += len(piece)
+        columns = coalition_columns(values, places[:count])
+        run = await run_piece(subject, subject.route, owners[:count], columns, turn, pacing)
+        found.append(output_of(run, subject.output))
+        places, owners = places[count:], owners[count:]
         await pacing.rest(turn)
-    return np.concatenate(found)
-
-
-async def _run(
-    subject: Subject, row: Row, columns: Sequence[Column], turn: Turn, pacing: Pacing
-) -> NDArray[np.float64]:
-    run = await run_piece(subject, subject.route, row, columns, turn, pacing)
-    return output_of(run, subject.output)
+    outputs = np.split(np.concatenate(found), np.cumsum([len(m) for m in made])[:-1])
+    return list(zip(made, outputs, strict=True))
 
 
 async def run_piece(
-    subject: Subject, part: Route, row: Row, columns: Sequence[Column], turn: Turn, pacing: Pacing
+    subject: Subject,
+    part: Route,
+    owners: Sequence[Row],
+    columns: Sequence[Column],
+    turn: Turn,
+    pacing: Pacing,
 ) -> RouteRun:
-    """Some stages of a pipeline on these columns, as rows of the lowest priority. Raises Fault."""
+    """Some stages of a pipeline on these columns, as rows of the lowest priority. `owners`: whom each row helps to explain.
+    Raises Fault."""
     deadline_s = subject.pipeline.deadline_ms / 1000
     route = with_runners(part, lambda runner: Turned(runner, turn, deadline_s))
-    count, clock = len(columns[0]), pacing.clock
+    count, clock = len(owners), pacing.clock
     rows = Rows(
-        [row.request_id] * count,
-        [row.tenant] * count,
+        [row.request_id for row in owners],
+        [row.tenant for row in owners],
         [PRIORITY] * count,
         [clock() + _RUN_S] * count,
         [""] * count,
@@ -156,7 +178,9 @@ async def run_piece(
     run = RouteRun(route, Batch.of(rows, columns), clock, Meter())
     await run.run_stages()
     pacing.size.ran(count, run.timings)
-    pacing.took.ran(count, run.timings)
+    worked = {name: us for name, (us, _) in busy(run.timings).items()}
+    for tenant, own in Counter(rows.tenants).items():
+        pacing.took.setdefault(tenant, Took()).add(own, worked, own / count)
     for error in run.errors.values():
         raise error.fault()
     return run

@@ -32,7 +32,7 @@ async def explain_pixels(subject: Subject, pixels: Pixels, row: Row, pacing: Pac
         ]
         columns.append(Column.of(pixels.column, pixels.patches.images(image, piece)))
         turn = pacing.turn()
-        run = await run_piece(subject, subject.route, row, columns, turn, pacing)
+        run = await run_piece(subject, subject.route, [row] * len(piece), columns, turn, pacing)
         found.append(output_of(run, subject.output))
         await pacing.rest(turn)
     # The image is decoded in one row more.
@@ -42,7 +42,7 @@ async def explain_pixels(subject: Subject, pixels: Pixels, row: Row, pacing: Pac
 async def _decoded(subject: Subject, pixels: Pixels, row: Row, pacing: Pacing) -> NDArray[np.uint8]:
     turn = pacing.turn()
     columns = [row.columns[name] for name in pixels.reads]
-    run = await run_piece(subject, pixels.route, row, columns, turn, pacing)
+    run = await run_piece(subject, pixels.route, [row], columns, turn, pacing)
     await pacing.rest(turn)
     image: NDArray[np.uint8] = run.columns[pixels.column].array[0]
     return image

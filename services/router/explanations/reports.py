@@ -39,18 +39,16 @@ class Reports:
         self._works: dict[tuple[str, str], tuple[int, Took]] = {}
         self._number = 0
 
-    def worked(self, tenant: str, pipeline: str, took: Took) -> None:
-        """Explaining a row of this tenant took so much, whatever came out."""
+    def worked(self, tenant: str, pipeline: str, took: Took, count: int) -> None:
+        """Explaining so many rows of this tenant took so much, whatever came out."""
         if self._lane is None or not took.rows:
             return
         who = (tenant, pipeline)
         if who not in self._works and len(self._works) >= _MOST_PAYERS:
             who = ("", pipeline)
-        count, sum_ = self._works.get(who, (0, Took()))
-        sum_.rows += took.rows
-        for name, us in took.busy_us.items():
-            sum_.busy_us[name] = sum_.busy_us.get(name, 0.0) + us
-        self._works[who] = count + 1, sum_
+        before, sum_ = self._works.get(who, (0, Took()))
+        sum_.add(took.rows, took.busy_us)
+        self._works[who] = before + count, sum_
         self._lane.queue.came.set()
 
     def add(self, explained: Explained) -> None:

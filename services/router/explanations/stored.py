@@ -10,7 +10,7 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from headrace.columns import Batch, Column
-from headrace.explanations import ExplanationError
+from headrace.explanations import MOST_ROUNDS, ExplanationError
 from headrace.hop.errors import Fault
 from headrace.pipeline import explainable_columns
 from services.router.explanations.explainer import Explainer
@@ -21,6 +21,8 @@ from services.router.pipelines import Pipelines
 
 # How soon it asks again when all that can be explained is, or monitoring does not say.
 _IDLE_S = 2.0
+# Predictions that are explained together. So many get one round each, fewer more.
+_TOGETHER = MOST_ROUNDS
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,8 +75,10 @@ class StoredPredictions:
         for predictions in found:
             subject = subjects.get((predictions.pipeline, predictions.revision))
             if subject is not None:
-                for row in rows_of(predictions, subject):
-                    await self._explain(subject, row)
+                rows = rows_of(predictions, subject)
+                size = _TOGETHER if subject.pixels is None else 1
+                for start in range(0, len(rows), size):
+                    await self._explain(subject, rows[start : start + size])
         return bool(found)
 
     async def _demanded(self) -> Mapping[tuple[str, str], Subject]:
@@ -90,14 +94,20 @@ class StoredPredictions:
                         self._fails(pipeline.name, error)
         return found
 
-    async def _explain(self, subject: Subject, row: Row) -> None:
+    async def _explain(self, subject: Subject, rows: Sequence[Row]) -> None:
         name = subject.pipeline.name
         try:
-            await self._explainer.explain(subject, row)
-        except Exception as error:  # noqa: BLE001 - the task must go on with the next one
-            self._fails(name, error)
+            await self._explainer.explain(subject, rows)
+        except Exception as error:  # noqa: BLE001 - the task must go on with the next ones
+            if len(rows) == 1:
+                self._fails(name, error)
+                return
+            # Perhaps one alone is the reason.
+            half = len(rows) // 2
+            await self._explain(subject, rows[:half])
+            await self._explain(subject, rows[half:])
         else:
-            self._metrics.predictions(name, "explained")
+            self._metrics.predictions(name, "explained", len(rows))
 
     def _fails(self, pipeline: str, error: Exception) -> None:
         """Counts it; the log has each cause of a pipeline once."""

@@ -86,8 +86,15 @@ async def facts(
             client = runtime.dial("monitoring", monitoring)
             stack.push_async_callback(client.close)
             called = HopFacts(client)
-        if journal is not None:
+        collection = None
+        if place is not None and journal is not None:
             stack.callback(journal.close)
+            if called is not None:
+                collection = Collection(
+                    journal, codec, called, event_metrics, place.collect_s, time.monotonic, log
+                )
+                # It ends after the commits, which may write to the journal until then.
+                stack.push_async_callback(collection.close)
         spool, notes = None if settings.when_unrecorded == "refuse" else journal, _notes(settings)
         commits = Commits(called, spool, notes, builder, codec, event_metrics, time.monotonic, log)
         stack.push_async_callback(commits.close)
@@ -95,10 +102,7 @@ async def facts(
         if called is None:
             yield Facts(Counters(), [], regulated, None, Reports(None))
             return
-        if place is not None and journal is not None:
-            collection = Collection(
-                journal, codec, called, event_metrics, place.collect_s, time.monotonic, log
-            )
+        if collection is not None:
             await stack.enter_async_context(running(collection.run(), "journal", log))
         queue, rows = Queue(settings.max_waiting_bytes), settings.message_rows
         ring = Ring(queue, rows, _notes(settings), event_metrics, time.monotonic, log)

@@ -5,8 +5,6 @@ from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from headrace.audit import chain
 from headrace.audit.chain import AuditLine, Fault, Head
@@ -132,34 +130,3 @@ def test_a_log_that_was_rolled_back_is_named_by_the_heads_that_others_hold() -> 
 
 def test_a_head_that_does_not_fit_the_last_line_is_named() -> None:
     assert faults(rows(), Head(LINES, bytes(32))) == [(Fault.ALTERED, LINES)]
-
-
-def flip(found: list[AuditLine], at: int) -> list[AuditLine]:
-    line = bytearray(found[at].line)
-    line[at % len(line)] ^= 1
-    return altered(found, at, bytes(line), found[at].sha256)
-
-
-CHANGES: list[Callable[[list[AuditLine], int], list[AuditLine]]] = [
-    flip,
-    lambda found, at: found[:at] + found[at + 1 :],
-    lambda found, at: found[:at],
-    lambda found, at: [*found[:at], found[at], *found[at:]],
-    lambda found, at: [*found[:at], *reversed(found[at:])] if at < len(found) - 1 else found[:at],
-]
-
-
-@given(
-    changes=st.lists(st.tuples(st.sampled_from(CHANGES), st.integers(0, LINES - 1)), min_size=1, max_size=4),
-    closed=st.booleans(),
-)
-def test_whatever_was_done_is_seen(
-    changes: list[tuple[Callable[[list[AuditLine], int], list[AuditLine]], int]], closed: bool
-) -> None:
-    found = rows()
-    for change, at in changes:
-        if found:
-            found = change(found, at % len(found))
-    if closed:
-        found = renumbered(found)
-    assert (faults(found) == []) == (found == rows())

@@ -64,18 +64,6 @@ def test_half_a_line_is_read_once_it_is_whole(journal: Journal) -> None:
     assert found.sha256 == batch_digest([line_digest(b"four")])
 
 
-def test_a_file_that_was_renamed_is_read_to_its_end_and_then_the_next(journal: Journal) -> None:
-    position = read(journal, limit=1).position
-    journal.path.rename(f"{journal.path}.1")
-    journal.path.write_bytes(lines("four"))
-    first = read(journal, position)
-    assert (first.batch and first.batch.first, first.batch and first.batch.last) == (2, 3)
-    second = read(journal, first.position)
-    assert second.batch is not None
-    assert (second.batch.file, second.batch.first) == (line_digest(b"four").hex()[:16], 1)
-    assert read(journal, second.position) == Reading(second.position)
-
-
 @pytest.mark.parametrize("when", ["while it was away", "behind its back"])
 @pytest.mark.parametrize(
     ("content", "problem"),
@@ -128,22 +116,6 @@ def test_what_is_read_is_durable_first(journal: Journal, monkeypatch: pytest.Mon
     monkeypatch.setattr(os, "fsync", lambda descriptor: synced.append(os.fstat(descriptor).st_ino))
     journal.read(START, 10)
     assert synced == [journal.path.stat().st_ino]
-
-
-def test_an_erased_line_counts_as_what_it_was(journal: Journal) -> None:
-    before = read(journal)
-    gone = line_digest(b"one").hex()
-    fresh = journal.path.with_name("fresh")
-    fresh.write_bytes(f'{{"erased": "{gone}"}}\n'.encode() + lines("two", "three", "four"))
-    fresh.rename(journal.path)
-    again = read(journal, START, 3)
-    assert before.batch is not None
-    assert again.batch is not None
-    # Only the bytes differ.
-    assert (again.batch.file, again.batch.sha256) == (before.batch.file, before.batch.sha256)
-    on = read(journal, before.position)
-    assert on.batch is not None
-    assert (on.batch.first, on.problem) == (4, "")
 
 
 def test_a_file_that_got_the_number_of_the_one_that_was_replaced_is_read_on(journal: Journal) -> None:

@@ -70,24 +70,6 @@ def test_what_was_tampered_with_is_named(filled: CatalogRecords, what: str) -> N
     assert faults(filled) == [expected]
 
 
-def test_a_database_that_went_back_is_named_by_a_head_that_somebody_holds(filled: CatalogRecords) -> None:
-    newest = filled.position()
-    known = Head(newest.number, newest.head, "router-1")
-    older = filled.head_at(LAST - 1)
-    assert older is not None
-    tamper(filled, AUDIT.delete().where(AUDIT.c.number == LAST))
-    tamper(filled, HEAD.update().values(number=LAST - 1, sha256=older))
-    tamper(filled, RECORDS.delete().where(RECORDS.c.number == LAST))
-    tamper(filled, added("gone", 1, LAST - 1, b"1"))
-    assert faults(filled) == []
-    assert faults(filled, known) == [(Fault.ROLLED_BACK, LAST)]
-    # Then it goes on, past the number that it had.
-    for _ in range(3):
-        filled.change(change())
-    assert faults(filled) == []
-    assert faults(filled, known) == [(Fault.ROLLED_BACK, LAST)]
-
-
 def test_a_deleted_record_that_was_written_again_is_as_it_should_be(filled: CatalogRecords) -> None:
     for number in range(VERSIONS):
         filled.change(change(write("gone", b"%d" % number)))

@@ -150,14 +150,3 @@ def test_every_span_is_drawn_once_whatever_its_parent(parts: list[tuple[str, str
     order = traces.ordered(spans)
     assert sorted(id(s) for _, s in order) == sorted(map(id, spans))
     drawn({"request_id": "x", "trace_id": "y", "spans": spans})
-
-
-BIG = st.integers(-(10**9), 10**9)
-
-
-@given(BIG, st.integers(0, 10**9), st.integers(0, 10**9))
-def test_a_bar_stays_in_its_frame(start: int, duration: int, total: int) -> None:
-    bar = span_tree.bar(start, duration, total, width=20)
-    assert len(bar) == 20
-    assert bar.strip(" ")
-    assert set(bar.strip(" ")) == {"█"}

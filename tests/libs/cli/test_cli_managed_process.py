@@ -19,7 +19,7 @@ import pytest
 
 from headrace.cli.installation import layout, ports, services
 from headrace.cli.installation.settings import Installation, settings
-from headrace.cli.supervision import deployed, probes, process
+from headrace.cli.supervision import deployed, probes
 from headrace.cli.supervision.deployed import Version
 from headrace.cli.supervision.managed_process import ManagedProcess, ReplaceError
 from headrace.cli.supervision.process import Process
@@ -227,47 +227,6 @@ async def test_waits_for_an_end_leave_nothing_behind(managed: ManagedProcess) ->
     for _ in range(20):
         assert not await managed.current.ended(0.001)
     assert len(asyncio.all_tasks()) < before + 10
-
-
-async def test_a_service_that_cannot_start_is_tried_less_and_less(tmp_path: Path) -> None:
-    home = installation(tmp_path)
-    override = home.layout.override(SERVICE)
-    override.parent.mkdir()
-    override.write_text("no_such_setting: 1\n")
-    failing = ManagedProcess(home, SERVICE, RestartRules(first_delay=0.01, max_delay=0.02), LOG)
-    async with kept(failing):
-        await until("three tries", lambda: failing.policy.restarts >= 3)
-        assert failing.policy.trouble.startswith("it can't use its settings: ")
-        assert (
-            f"no_such_setting: Extra inputs are not permitted (set in {override}, line 1)"
-            in failing.policy.trouble
-        )
-        override.unlink()
-        await until("ready", lambda: failing.policy.state is State.READY)
-        assert failing.policy.trouble == ""
-
-
-async def test_a_service_that_ends_again_and_again_is_in_trouble_until_it_is_ready(tmp_path: Path) -> None:
-    short = True
-
-    async def start(home: Installation, service: str, slot: int, generation: int) -> Process:
-        started = await process.start(home, service, slot, generation)
-        if short:
-            started.kill()
-        return started
-
-    rules = RestartRules(first_delay=0.01, max_delay=0.02)
-    failing = ManagedProcess(installation(tmp_path), SERVICE, rules, LOG, start)
-    async with kept(failing):
-        await until("three ends", lambda: failing.policy.in_vain == 3)
-        assert failing.policy.trouble == ""
-        await until("trouble", lambda: bool(failing.policy.trouble))
-        short = False
-        await until("ready", lambda: failing.policy.state is State.READY)
-        assert failing.policy.trouble == ""
-        os.kill(pid_of(failing), signal.SIGKILL)
-        await until("restarted", lambda: failing.policy.restarts > failing.policy.in_vain + 4)
-        assert failing.policy.in_vain == 0
 
 
 def test_a_service_runs_the_checkout_until_a_version_is_deployed(tmp_path: Path) -> None:

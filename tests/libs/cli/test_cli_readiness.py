@@ -17,6 +17,7 @@ from headrace.cli.diagnosis.quarantined_models import newly_held
 from headrace.cli.diagnosis.readiness_attestations import Attestation, ReadinessSettings
 from headrace.cli.installation import certificates, layout, ports, secrets, services, settings
 from headrace.cli.installation.layout import Layout
+from headrace.repository.records import Records
 from services.ingress.sharing.metrics import ShareMetrics
 from tests.libs.cli.released_home import run
 from tests.web_server import web_server
@@ -276,6 +277,13 @@ def test_a_certificate_that_the_door_refuses_is_told(tmp_path: Path) -> None:
     certificates.ensure(tmp_path / "other", now)
     (tmp_path / "other" / "server.key").replace(place.tls / "server.key")
     assert found(now) == (Level.BAD, "the door refuses it: the key does not belong to the certificate")
+
+
+def test_a_model_in_quarantine_is_named(tmp_path: Path) -> None:
+    place = layout.of(tmp_path)
+    Records(place.executor_state).quarantine("light:10", {"problem": "it crashed", "remedy": "mend it"})
+    found = diagnosed(place, "model")
+    assert (found.found, found.fix) == ("model light version 10 is in quarantine: it crashed", "mend it")
 
 
 def test_settings_that_cannot_be_read_are_named_with_file_and_line(tmp_path: Path) -> None:

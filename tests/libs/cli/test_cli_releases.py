@@ -32,12 +32,13 @@ from tests.released import spoil
 def test_a_release_lives_its_life(home: Path) -> None:
     said = ok(home, "release", "deploy", "small", "--models", "light=1", "--reason", "begin")
     assert "arms.live.models.light — 1" in said
+    assert "no holdback: there is no release before it" in said
     assert "release 1 of small is current" in said
     assert "headrace release show small" in said or "release show small" in said
     assert "nothing to change (release 1)" in ok(home, "release", "deploy", "small", "--models", "light=1")
 
     said = ok(home, "release", "deploy", "small", "--no-holdback")
-    assert "arms.live.models.light 1 10" in said
+    assert "arms.live.models.light 1 10 no holdback: it is not wanted" in said
     assert "release rollback small" in said
     said = ok(home, "release", "rollback", "small", "--reason", "too slow")
     assert "arms.live.models.light 10 1" in said
@@ -74,7 +75,8 @@ def test_labels_and_what_must_stay(home: Path) -> None:
     assert current(home).live.models == {"light": "1", "heavy": "7"}
     said = ok(home, "release", "label", "small", "champion", "light:2")
     assert "release deploy small --label champion" in said
-    ok(home, "release", "deploy", "small", "--arm", "next", "--models", "light=10")
+    said = ok(home, "release", "deploy", "small", "--arm", "next", "--models", "light=10")
+    assert "the arm 'next' gets no rows by it" in said
 
     ok(home, "models", "label", "light", "old", "--delete")
 

@@ -234,30 +234,6 @@ async def test_a_service_is_deployed_from_another_checkout_and_put_back_where_th
     await asyncio.to_thread(daemon.stop, place)
 
 
-async def test_what_was_missed_while_the_supervisor_was_stopped_does_not_count(place: layout.Layout) -> None:
-    place.override("supervisor").parent.mkdir()
-    place.override("supervisor").write_text("probe_every_s: 0.2\nprobe_timeout_s: 2\nprobes_silent: 1\n")
-    supervisor = daemon.start_supervisor(place, "apart", tie=True)
-    await until("ready", lambda: ready(place, SERVICE))
-    told = await asyncio.to_thread(daemon.status, place)
-    pid = told["services"][SERVICE]["pid"]
-    # As a laptop that is closed, and opened again.
-    stop(supervisor.pid)
-    stop(pid)
-    await asyncio.sleep(5)
-    os.kill(supervisor.pid, signal.SIGCONT)
-    await asyncio.sleep(0.2)  # less than the answer to a probe may take
-    os.kill(pid, signal.SIGCONT)
-    await asyncio.sleep(5)
-    told = (await asyncio.to_thread(daemon.status, place))["services"][SERVICE]
-    assert (told["pid"], told["state"], told["restarts"]) == (pid, "ready", 0)
-    # Stopped alone, it is missed.
-    stop(pid)
-    await until("it is gone", lambda: gone(pid))
-    assert await asyncio.to_thread(daemon.stop, place)
-    assert supervisor.wait(60) == 0
-
-
 async def test_one_that_cannot_be_started_is_tried_until_it_can(tmp_path: Path) -> None:
     broken: list[Exception] = [OSError(errno.ENOSPC, "No space left on device", "a file")]
 
@@ -333,7 +309,8 @@ async def test_waiting_ends_at_once_for_a_service_that_cannot_use_its_settings(p
                 break
             await asyncio.sleep(0.05)
         assert f"{WRONG} will not be ready: it can't use its settings" in str(caught.value)
-        assert "no_such_setting: Extra inputs are not permitted" in str(caught.value)
+        told = f"no_such_setting: Extra inputs are not permitted (set in {place.override(WRONG)}, line 1)"
+        assert told in str(caught.value)
         assert states[-1][RIGHT]["trouble"] is None
     finally:
         await asyncio.to_thread(daemon.abandon, supervisor)

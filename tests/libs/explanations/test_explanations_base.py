@@ -7,7 +7,7 @@ import pytest
 
 from headrace.columns import Column, DType
 from headrace.drift import Baseline, Choices, baseline_of
-from headrace.explanations import ExplanationError, Player, base_row, coalition_columns, one_row, pairs_of
+from headrace.explanations import ExplanationError, Player, base_row, coalition_columns, one_row, values_of
 from headrace.pipeline import ColumnType
 
 FLOAT, INT, TEXT = ColumnType(DType.FLOAT64), ColumnType(DType.INT32), ColumnType(DType.BYTES, (), True)
@@ -54,16 +54,19 @@ def test_a_baseline_of_another_type_is_not_used(baseline: Baseline) -> None:
 
 
 def test_rows_mix_both_with_their_nulls() -> None:
-    row = {"x": Column.of("x", np.array([2.5])), "name": Column.of_text("name", ["Ann"])}
+    rows = [
+        {"x": Column.of("x", np.array([x])), "name": Column.of_text("name", [n])}
+        for x, n in [(2.5, "Ann"), (7.0, "Eve")]
+    ]
     base = {"x": one_row("x", FLOAT, None), "name": one_row("name", TEXT, b"Bo")}
-    masks = np.array([[False, False], [True, False], [False, True], [True, True]])
-    x, name = coalition_columns(pairs_of(["x", "name"], row, base), masks)
+    places = np.array([[0, 0], [1, 0], [0, 1], [2, 2]])
+    x, name = coalition_columns(values_of(["x", "name"], rows, base), places)
     assert x.is_valid().tolist() == [False, True, False, True]
-    assert x.array[[1, 3]].tolist() == [2.5, 2.5]
-    assert name.text() == ["Bo", "Bo", "Ann", "Ann"]
+    assert x.array[[1, 3]].tolist() == [2.5, 7]
+    assert name.text() == ["Bo", "Bo", "Ann", "Eve"]
     # Several elements are one player.
     kind = ColumnType(DType.FLOAT32, (3,))
     vector = {"v": Column.of("v", np.array([[1, 2, 3]], np.float32))}
-    pairs = pairs_of(["v"], vector, {"v": one_row("v", kind, 0.0)})
-    [found] = coalition_columns(pairs, np.array([[False], [True]]))
+    values = values_of(["v"], [vector], {"v": one_row("v", kind, 0.0)})
+    [found] = coalition_columns(values, np.array([[0], [1]]))
     assert found.array.tolist() == [[0, 0, 0], [1, 2, 3]]

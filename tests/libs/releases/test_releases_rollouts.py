@@ -24,6 +24,7 @@ from headrace.releases.changes import (
     shadow_started,
     shadow_stopped,
     switched,
+    with_holdback,
 )
 from headrace.releases.changes.rollouts import Plan
 from tests.libs.releases.small_pipeline import KNOWN, TEXT, Home, changed
@@ -93,10 +94,14 @@ def test_promoting_makes_the_arm_live(live: Home) -> None:
     assert list(live.deploy(changed(("outputs: [answer]", "outputs: [answer, middle]"))).arms) == ["live"]
 
 
-def hold(home: Home, version: str, text: str = TEXT, known: KnownModels = KNOWN) -> Release:
-    """A deployment of this version of `light`, with a holdback if that can be."""
+def hold(
+    home: Home, version: str, text: str = TEXT, known: KnownModels = KNOWN, why_none: str = ""
+) -> Release:
+    """A deployment of this version of `light`, with a holdback if that can be; else `why_none` is in the reason."""
     context = HoldbackContext(home.documents, known, NOW, home.store.frozen())
-    return home.commit(deployed(home.basis(), home.arm(text, models={"light": version}), holdback=context))
+    made, why = with_holdback(home.basis(), home.arm(text, models={"light": version}), "live", context)
+    assert (why_none in why, bool(why)) == (True, bool(why_none)), why
+    return home.commit(made)
 
 
 def test_a_deployment_leaves_some_rows_with_what_was_live(live: Home) -> None:
@@ -125,30 +130,26 @@ def test_a_deployment_leaves_some_rows_with_what_was_live(live: Home) -> None:
         assert follow().live.models["light"] == "1"
 
 
-def frozen(home: Home) -> None:
-    home.store.freeze(Freeze("boss", "holidays", NOW))
-
-
 def named(home: Home) -> None:
     rule = {"name": "r", "when": {"name": {"any": ["x"]}}, "arm": "live"}
     home.commit(home.basis().next(rules=(rule,)))
 
 
 @pytest.mark.parametrize(
-    ("before", "text", "known"),
+    ("before", "text", "known", "why"),
     [
-        (frozen, TEXT, KNOWN),
-        (named, TEXT, KNOWN),
-        (None, changed(("outputs: [answer]", "outputs: [answer, middle]")), KNOWN),
-        (None, TEXT, KnownModels({"light": ("2",), "heavy": ("7",)})),
+        (lambda home: home.store.freeze(Freeze("boss", "holidays", NOW)), TEXT, KNOWN, "frozen by boss"),
+        (named, TEXT, KNOWN, "rules[0].arm: it names the arm 'live'"),
+        (None, changed(("outputs: [answer]", "outputs: [answer, middle]")), KNOWN, "has an output 'middle'"),
+        (None, TEXT, KnownModels({"light": ("2",), "heavy": ("7",)}), "arms.live.models.light"),
     ],
 )
 def test_nothing_is_left_with_what_cant_serve_beside(
-    live: Home, before: Callable[[Home], None] | None, text: str, known: KnownModels
+    live: Home, before: Callable[[Home], None] | None, text: str, known: KnownModels, why: str
 ) -> None:
     if before is not None:
         before(live)
-    made = hold(live, "2", text, known)
+    made = hold(live, "2", text, known, why)
     assert (made.live.models["light"], made.rollout) == ("2", None)
 
 

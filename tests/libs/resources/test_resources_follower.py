@@ -94,29 +94,6 @@ def test_control_misbehaves(
     assert follower.status().problem == ""
 
 
-def test_a_new_epoch_ends_a_divergence(control: SmallControl, follower: Follower, history: History) -> None:
-    revoked = control.change(deleted=(("key", "a"),))
-    until(lambda: keys(follower) == {"b": "1"})
-    other = history.restored(2)
-    for i in range(5):
-        other.change(key("c", str(i)))
-
-    def deny(request: WatchRequest) -> WatchResponse:
-        request.ClearField("have")
-        return other.response(request)
-
-    for misbehave in (None, deny):  # a control that sees it, and one that does not
-        control.become(other, misbehave)
-        until(lambda: follower.status().diverged)
-        assert keys(follower) == {"b": "1"}
-        assert follower.status().position == revoked
-        control.become(history)
-        until(lambda: not follower.status().diverged)
-    other.begin_epoch()
-    control.become(other)
-    until(lambda: follower.status().position == other.position)
-
-
 def test_a_partition_ends_well(history: History, tmp_path: Path) -> None:
     socket = tmp_path / "control.sock"
     with following(f"unix:{socket}", tmp_path / "process") as follower:
@@ -146,24 +123,6 @@ def test_one_control_hangs(control: SmallControl, target: str, history: History,
             until(lambda: follower.view)
             control.change(key("a", "2"))
             until(lambda: keys(follower)["a"] == "2")
-
-
-def test_who_may_not_go_first_waits(control: SmallControl, follower: Follower, history: History) -> None:
-    allowed = threading.Event()
-
-    def others_first(request: WatchRequest) -> WatchResponse:
-        response = history.response(request)
-        response.may_apply = allowed.is_set()
-        return response
-
-    history.change(key("a", "2"))
-    control.become(history, others_first)
-    before = len(control.requests)
-    control.wait_for(lambda requests: len(requests) > before + 3)
-    assert keys(follower)["a"] == "1"
-    assert follower.status().problem == ""
-    allowed.set()
-    until(lambda: keys(follower)["a"] == "2")
 
 
 def test_control_is_not_flooded(control: SmallControl, target: str, history: History) -> None:

@@ -5,15 +5,13 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from headrace.api.control.v1.resources_pb2 import RejectedResource, WatchRequest, WatchResponse
 from headrace.api.control.v1.resources_pb2 import Resource as Message
 from headrace.resources import follower_state
 from headrace.resources.follower_state import FollowerState, Next
 from headrace.resources.manifest import Signer
-from tests.libs.resources.control_history import OTHER_PRIVATE, SIGNER, VERIFIER, History, key
+from tests.libs.resources.control_history import OTHER_PRIVATE, VERIFIER, History, key
 
 
 def state(history: History | None = None) -> FollowerState:
@@ -148,55 +146,6 @@ def test_a_part_of_elsewhere_is_had_only_if_it_is_newer() -> None:
     assert follower.offer(history.part())
     assert not follower.offer(history.restored(2).part())
     assert state().offer(history.part())
-
-
-actions = st.lists(
-    st.tuples(
-        st.sampled_from(
-            ["change", "change", "delete", "restore", "epoch", "ask", "ask", "ask", "lie", "drop", "hold"]
-        ),
-        st.integers(0, 5),
-        st.integers(0, 50),
-    ),
-    max_size=60,
-)
-
-
-@given(actions)
-def test_whatever_controls_do_what_is_had_is_signed_and_descends(actions: list[tuple[str, int, int]]) -> None:
-    histories, follower = [History()], state()
-    for what, which, number in actions:
-        history = histories[which % len(histories)]
-        if what == "change":
-            history.change(key(f"k{number % 7}", str(number)))
-        elif what == "delete":
-            history.change(deleted=(("key", f"k{number % 7}"),))
-        elif what == "restore":
-            histories.append(history.restored(1 + number % len(history.steps)))
-        elif what == "epoch":
-            history.begin_epoch()
-        elif what == "drop":
-            follower.failed()
-        else:
-            before, request = follower.part, question(follower)
-            if (
-                what == "lie"
-            ):  # as if the process had nothing; or the manifest of one part with contents of another
-                request.ClearField("have")
-            response = history.response(request, 1 + number % 3)
-            if what == "lie" and number % 2:
-                other = histories[number % len(histories)]
-                manifest = SIGNER.sign(other.manifest(have=None))
-                response.manifest, response.signature = manifest.raw, manifest.signature
-            response.may_apply = what != "hold"
-            follower.receive(response)
-            after = follower.part
-            if after is not before:
-                have, new = before.position if before else None, after.position
-                assert what != "hold"
-                source = next(h for h in histories if h.has(new))
-                assert after.snapshot == next(s for p, s in source.steps if p == new)
-                assert have is None or source.has(have) or new.epoch > have.epoch
 
 
 def test_the_first_question_says_who_asks_and_the_next_pages_are_asked_for_at_once() -> None:

@@ -9,7 +9,7 @@ from typer.testing import CliRunner
 from headrace.cli.installation import layout
 from headrace.cli.main import app
 from headrace.repository import AccessLog
-from headrace.state import deployments, json_lines
+from headrace.state import json_lines
 
 NOON = datetime(2026, 12, 1, 12, tzinfo=UTC)
 
@@ -41,16 +41,6 @@ def test_a_journal_goes_on_after_a_line_that_was_cut_off_anywhere(tmp_path: Path
             if not path.read_bytes().endswith(b"\n"):
                 assert [e["number"] for e in json_lines.entries(path)] == [1]
         length = len(after) - begin - 1
-
-
-def test_deployments_go_on_after_a_line_that_was_cut_off(tmp_path: Path) -> None:
-    path = tmp_path / "deployments.jsonl"
-    for version in ("1", "2"):
-        deployments.begin(path, NOON, version, {}, "ann")
-    cut(path, 50)
-    assert [d.version for d in deployments.read(path)] == ["1"]
-    deployments.begin(path, NOON, "3", {}, "ann")
-    assert [(d.version, str(d.result)) for d in deployments.read(path)] == [("1", "failed"), ("3", "running")]
 
 
 def test_status_names_a_torn_line(tmp_path: Path) -> None:

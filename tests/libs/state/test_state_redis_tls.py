@@ -8,9 +8,8 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
-from redis import asyncio as redis
 
-from headrace.state.redis import RedisCalls, RedisDownError, connecting
+from headrace.state.redis import RedisCalls, RedisDownError
 from headrace.state.redis_address import many_servers
 from tests.machines.authority import Authority, trust
 from tests.programs import needs_program
@@ -81,12 +80,6 @@ async def _at_last(asking: RedisCalls) -> object:
         except RedisDownError as error:
             told = error
     raise told
-
-
-async def test_a_client_by_the_same_options(server: RedisServer, tmp_path: Path) -> None:
-    url = f"rediss://127.0.0.1:{server.tls_port}/0?{FILES.format(tmp_path / 'client')}"
-    async with redis.Redis.from_pool(redis.ConnectionPool(**connecting(url))) as client:
-        assert await client.exists("nothing") == 0
 
 
 def test_several_servers_get_the_files() -> None:

@@ -5,6 +5,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -83,6 +84,17 @@ def test_a_second_process_is_refused_and_hears_who_has_it(path: Path) -> None:
     records.close()
     records.close()
     opened(path).close()
+
+
+def test_each_commit_is_on_the_disk_and_what_is_deleted_is_gone_from_it(path: Path) -> None:
+    names = ("journal_mode", "synchronous", "foreign_keys", "trusted_schema", "secure_delete")
+    with closing(opened(path)) as records:
+
+        def read(connection: sa.Connection) -> list[object]:
+            return [connection.exec_driver_sql(f"PRAGMA {name}").scalar() for name in names]
+
+        # 2: FULL, which syncs the log with each commit.
+        assert records.database.query(read) == ["wal", 2, 1, 0, 1]
 
 
 def test_an_open_read_holds_no_writer_up_and_sees_one_moment(path: Path) -> None:

@@ -10,6 +10,7 @@ from headrace.catalog.access import LeaseToken
 from headrace.catalog.errors import LeaseLostError, RecordsUnavailableError
 from headrace.catalog.remote import RemoteRecords
 from headrace.releases import Freeze, Rollout
+from headrace.releases.document import OneOf, Rule, Shadow
 from headrace.releases.ladder import LEASE, Action, Answer, Report, RolloutVerdict, answer_of, report_message
 from headrace.releases.of_records import RecordReleases
 from tests.control_service import Here
@@ -41,7 +42,11 @@ def judge(records: RemoteRecords) -> Judge:
     found = Judge(records)
     keep_documents(found.store, "p")
     rollout = Rollout(arm=CANARY, ladder=(0.05, 0.5, 1.0), stage_s=0.001)
-    found.store.commit(release_of(rollout).model_copy(update={"number": 1, "parent": 0}))
+    named = {
+        "rules": (Rule(name="own", when={"@tenant": OneOf(any=("us",))}, arm=CANARY),),
+        "shadow": Shadow(arm=CANARY),
+    }
+    found.store.commit(release_of(rollout).model_copy(update={"number": 1, "parent": 0, **named}))
     until(lambda: found.number == 2)
     return found
 
@@ -58,6 +63,8 @@ def test_a_rollout_is_moved_by_verdicts_alone(judge: Judge, control: Here) -> No
     assert judge.store.history("p")[0].reason == "from 5.00% to 50.00%. errors: 0 bad of 9000"
     ended = judge.say(RolloutVerdict.HARM, 3, reason="harm by errors")
     assert (ended.action, ended.reason) == (Action.ROLL_BACK, "harm by errors at 50.00%")
+    # Nothing leads to the bad arm any more.
+    assert (judge.store.history("p")[0].rules, judge.store.history("p")[0].shadow) == ((), None)
     assert judge.say(RolloutVerdict.HARM, 4).reason == "it is over: rolled_back"
     assert judge.number == 4
     labels = {"pipeline": "p", "action": "roll back", "verdict": "harm"}

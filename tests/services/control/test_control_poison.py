@@ -1,10 +1,14 @@
 """Thirty resources that crash, hang or are refused: each stops itself alone, and ends processes of one replica at most."""
 
-from collections.abc import Iterator
+import json
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -14,16 +18,49 @@ from headrace.access.specs import TenantSpec, new_key
 from headrace.catalog.remote import RemoteRecords
 from services.control import wiring
 from services.control.resources.followers import Followers
+from tests.children import ends_with_tests
 from tests.control_service import Here, control_here
 from tests.libs.resources.control_history import PRIVATE, PUBLIC
-from tests.libs.resources.test_resources_poison import Supervisor
 from tests.live_access import CREATED
 
+SCRIPT = Path(__file__).parents[2] / "libs" / "resources" / "crashing_process.py"
 REPLICAS = 3
 # How often one process ends by it, at most: also by what was new beside it.
 ENDS = {"abort": 4, "exit": 8, "refuse": 0, "hang": 0}
 ME = By("tests")
 SPEC = TenantSpec(pipelines=("*",), scopes=("operate",))
+
+
+class Supervisor:
+    """Starts the process again when it ends. `ends`: how often it did, `most` at most."""
+
+    most = 20
+
+    def __init__(self, target: str, root: Path, proof_s: float) -> None:
+        self._command = ends_with_tests(sys.executable, str(SCRIPT), target, str(root), str(proof_s))
+        self.ends = 0
+        self._process = self._start()
+
+    def _start(self) -> "subprocess.Popen[str]":
+        return subprocess.Popen(self._command, stdout=subprocess.PIPE, text=True)
+
+    def until_so(self, wanted: Callable[[dict[str, Any]], bool]) -> None:
+        """Until it is so, over the ends of processes."""
+        while True:
+            line = self._process.stdout.readline()
+            if line and wanted(json.loads(line)):
+                return
+            if not line:
+                self._process.stdout.close()
+                assert self._process.wait(60) in (3, 4)
+                self.ends += 1
+                assert self.ends < self.most, "it ends again and again"
+                self._process = self._start()
+
+    def kill(self) -> None:
+        self._process.kill()
+        self._process.wait(60)
+        self._process.stdout.close()
 
 
 @pytest.fixture

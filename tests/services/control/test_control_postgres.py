@@ -5,7 +5,6 @@ import subprocess
 import sys
 import threading
 import time
-from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing, nullcontext
@@ -20,11 +19,10 @@ from headrace.catalog.access import Change, LeaseToken, Made
 from headrace.catalog.errors import LeaseLostError, RecordsDivergedError, RecordsUnavailableError
 from headrace.catalog.records import CatalogRecords
 from headrace.catalog.remote import RemoteRecords
-from headrace.releases import Release, Rollout, RolloutState, StaleError
+from headrace.releases import Release, Rollout, RolloutState
 from headrace.releases.ladder import (
     LEASE,
     Action,
-    Answer,
     Report,
     RolloutVerdict,
     answer_of,
@@ -42,12 +40,11 @@ from tests.libs.releases.release_stores import REVISION, TEXT, release
 from tests.libs.resources.following import until
 from tests.postgres_server import PostgresServer, postgres
 from tests.released import keep_document
-from tests.services.control.following import LONG_S, Process, first_release
+from tests.services.control.following import LONG_S, Process
 from tests.services.monitoring.monitoring_outcomes import Log
 from tests.services.monitoring.rollout_simulation import CANARY, keep_documents, release_of
 from tests.stopped import send, stopped
 
-DEPLOYS = 20
 # So long at most nobody acts where a control was killed or stands still.
 TAKEOVER_S = 5.0
 KEYS = new_keys()
@@ -76,29 +73,6 @@ def controls(server: PostgresServer) -> Iterator[list[ControlService]]:
 
 def client(control: ControlService) -> closing[RemoteRecords]:
     return closing(control.records())
-
-
-def test_of_twenty_deploys_at_once_one_wins(controls: list[ControlService]) -> None:
-    with client(controls[0]) as one, client(controls[1]) as other:
-        stores = [RecordReleases(records) for records in (one, other)]
-        first_release(one)
-        for number in range(2, 5):
-            barrier = threading.Barrier(DEPLOYS)
-
-            def deploy(who: int, number: int = number, barrier: threading.Barrier = barrier) -> str:
-                barrier.wait()
-                try:
-                    stores[who % 2].commit(release(number, author=f"a{who}"))
-                except StaleError as error:
-                    return f"stale {error.number}"
-                return f"a{who}"
-
-            with ThreadPoolExecutor(DEPLOYS) as threads:
-                found = Counter(threads.map(deploy, range(DEPLOYS)))
-            assert found.pop(f"stale {number}") == DEPLOYS - 1
-            [won] = found
-            assert [store.current("flights")[0].author for store in stores] == [won] * 2
-        assert verified(one) == []
 
 
 def test_what_one_changes_the_other_publishes(controls: list[ControlService]) -> None:
@@ -155,26 +129,6 @@ def test_without_verdicts_the_clock_acts_once_whichever_control_lives(
         # Neither who was awake all the time nor who woke did anything more.
         assert [r.author for r in store.history("p")] == ["ladder", "ladder", "test"] * 3
         assert verified(one) == []
-
-
-def test_of_twenty_verdicts_at_once_one_is_acted_upon(controls: list[ControlService]) -> None:
-    with client(controls[0]) as one, client(controls[1]) as other:
-        store = RecordReleases(one)
-        rolled_out(store)
-        until(lambda: rollout(store).since > 0)
-        begun = store.history("p")[0].number
-        token = one.take_lease(LEASE, "me", LONG_S)
-        report = Report("p", begun, RolloutVerdict.HARM, "harm by errors", lease=token)
-
-        def say(who: int) -> Answer:
-            return answer_of((one, other)[who % 2].report_verdict(report_message(report)))
-
-        with ThreadPoolExecutor(DEPLOYS) as threads:
-            found = Counter(answer.action for answer in threads.map(say, range(DEPLOYS)))
-        assert found == {Action.ROLL_BACK: 1, Action.HOLD: DEPLOYS - 1}
-        assert store.history("p")[0].number == begun + 1
-        assert "stale" in say(0).reason
-        one.give_back(LeaseToken(LEASE, token))
 
 
 HOLDER = """

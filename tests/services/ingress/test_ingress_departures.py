@@ -2,16 +2,13 @@
 
 import asyncio
 import json
-import os
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from pathlib import Path
 from typing import Any
 
 import grpc
 import pytest
 import pytest_asyncio
-from grpc_health.v1 import health_pb2  # type: ignore[import-untyped]  # has no stubs
 from prometheus_client.parser import text_string_to_metric_families
 
 from headrace.oip import open_inference_pb2 as oip
@@ -170,33 +167,6 @@ async def test_rows_that_still_wait_at_the_door_are_taken_out(process: DoorProce
         await until(lambda: asyncio.to_thread(nothing_is_left, folder), SOON_S, what="nothing is left")
         await until(lambda: held.cancelled == len(first), SOON_S, what="both calls are given up")
     assert len(held.calls) == len(first)
-
-
-def cpu_s(pid: int) -> float:
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
-
-
-async def test_who_stays_costs_nothing(process: DoorProcess, held: FakeRouter) -> None:
-    """A watch of health, a call of JSON: connectrpc asks all the time whether the caller is still there."""
-    folder, window_s = process.folder, 1.5
-    async with grpc.aio.insecure_channel(folder.grpc) as channel:
-        watch = channel.unary_stream(
-            "/grpc.health.v1.Health/Watch",
-            request_serializer=health_pb2.HealthCheckRequest.SerializeToString,
-            response_deserializer=health_pb2.HealthCheckResponse.FromString,
-        )(health_pb2.HealthCheckRequest())
-        first: Any = await watch.read()
-        assert first.status == health_pb2.HealthCheckResponse.SERVING
-        writer = await sent(folder, PREDICT, "application/json", JSON)
-        await until(lambda: len(held.calls) == 1, 5, what="the router has the call")
-        before = cpu_s(process.process.pid)
-        await asyncio.sleep(window_s)
-        used = cpu_s(process.process.pid) - before
-        writer.close()
-        watch.cancel()
-    assert used < 0.2 * window_s
-    await until(lambda: asyncio.to_thread(nothing_is_left, folder), SOON_S, what="nothing is left")
 
 
 class Caller:

@@ -15,7 +15,6 @@ from tests.services.ingress.ingress_calls import (
     OIP,
     PREDICT,
     call,
-    frame,
     http,
     infer,
     infer_refused,
@@ -91,7 +90,7 @@ async def test_predict_by_columns(door: Folder) -> None:
     assert not reply.predictions
 
 
-async def test_metadata_config_and_statistics(door: Folder) -> None:
+async def test_metadata_and_config(door: Folder) -> None:
     metadata = await call(
         door, OIP + "ModelMetadata", oip.ModelMetadataRequest(name="double"), oip.ModelMetadataResponse
     )
@@ -106,21 +105,6 @@ async def test_metadata_config_and_statistics(door: Folder) -> None:
     assert config.config.max_batch_size == 100
     assert [i.optional for i in config.config.input] == [False, False, True]
 
-    async def stats() -> oip.ModelStatistics:
-        request = oip.ModelStatisticsRequest(name="double")
-        reply = await call(door, OIP + "ModelStatistics", request, oip.ModelStatisticsResponse)
-        found: oip.ModelStatistics = reply.model_stats[0]
-        return found
-
-    before = await stats()
-    for _ in range(3):
-        await infer(door, infer_request([[1, 2], [3, 4]], [1, 5]))
-    after = await stats()
-    assert int(after.version) == 3
-    assert after.inference_count - before.inference_count == 6
-    assert after.execution_count - before.execution_count == 3
-    assert after.inference_stats.queue.count - before.inference_stats.queue.count == 3
-
 
 async def test_a_stream_goes_on_after_a_failed_request(door: Folder) -> None:
     requests = [
@@ -132,15 +116,6 @@ async def test_a_stream_goes_on_after_a_failed_request(door: Folder) -> None:
         replies = stream(channel)(iter(requests), timeout=60, metadata=(("x-api-key", door.keys.demo),))
         found = [(r.infer_response.id, bool(r.error_message)) async for r in replies]
     assert found == [("a", False), ("b", True), ("c", False)]
-
-
-async def test_gzip_is_understood(door: Folder) -> None:
-    body = frame(infer_request([[1, 2]], [1]), 1)
-    sent = ("content-type: application/grpc", "grpc-encoding: gzip", "te: trailers")
-    status, headers, content = await http(door, OIP + "ModelInfer", body, *sent)
-    assert status == 200
-    assert oip.ModelInferResponse.FromString(content[5:]).model_name == "double"
-    assert "grpc-message" not in headers
 
 
 async def test_rest(door: Folder) -> None:

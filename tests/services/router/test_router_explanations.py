@@ -101,28 +101,29 @@ async def test_each_stored_prediction_is_explained(tmp_path: Path, text: str) ->
         # An explanation names the prediction as its event does.
         assert {e.prediction_id for e in explained(monitoring)} == ids(monitoring)
         assert came(started, "explained") == 2
+        # One piece for both, four coalitions each.
+        assert started.executor.calls == [2, 8]
         # Features are those that the answer had.
         assert started.features.calls == [2]
 
 
 async def fail(batch: Batch) -> None:
-    """Of the model: it fails explanations alone."""
-    if batch.rows.priorities[0] == 0:
+    """Of the model: it fails explanations alone, of rows that have -7."""
+    if batch.rows.priorities[0] == 0 and (batch.columns["numbers"].array == -7).any():
         raise Fault(Code.INTERNAL, Reason.REASON_MODEL_FAILED, "broken")
 
 
 async def test_a_failing_model_fails_no_answer_and_is_counted(tmp_path: Path) -> None:
     async with running(tmp_path, DEMANDING) as (started, monitoring):
         started.executor.hook = fail
-        reply = await started.ask("scored", batch_of(["a"], [1.0]))
+        reply = await started.ask("scored", batch_of(["a", "abcd"], [-7.0, 3.0]))
         assert not reply.batch.errors
         await until(lambda: came(started, "failed") == 1)
-        # What it took is told all the same.
-        await until(lambda: took(monitoring))
-        assert took(monitoring)["tenant", "scored"][:2] == (1, 4)
-        started.executor.hook = None
-        await started.ask("scored", batch_of(["a"], [1.0]))
+        # The other one is explained by itself then.
         await until(lambda: explained(monitoring))
+        assert [e.value for e in explained(monitoring)] == [7.0]
+        # What it took is told all the same.
+        await until(lambda: took(monitoring).get(("tenant", "scored"), (0, 0))[1] == 8 + 4 + 4)
 
 
 async def test_a_refusal_of_a_full_callee_is_retried(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,7 +12,7 @@ from headrace.api.router.v1 import explain_pb2
 from headrace.columns import Batch, Column
 from headrace.hop.errors import Code, Fault, Reason
 from services.ingress.predict.explain import EXPLAIN
-from services.router.explanations.explainer import asked_rest
+from services.router.explanations.explainer import asked_rest, stored_rest
 from services.router.explanations.pieces import PieceSize
 from tests.services.router.router_leaves import SCORED, TWO_MODELS, Suite, batch_of, suite
 from tests.services.router.test_router_explanations import DEMANDING, explain, running
@@ -51,6 +51,12 @@ def test_who_waits_does_not_wait_for_long_rests(
     paced_s: float, worked_s: float, since_live_s: float, rest_s: float
 ) -> None:
     assert asked_rest(paced_s, worked_s, since_live_s) == pytest.approx(rest_s)
+
+
+def test_stored_predictions_take_a_share_of_the_time() -> None:
+    assert stored_rest(0.004, 0.005) == pytest.approx(0.005)
+    # It has waited longer than it had to rest.
+    assert stored_rest(0.004, 0.25) == 0
 
 
 async def test_pieces_rest_longer_after_a_live_call(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -186,7 +192,7 @@ async def test_a_single_row_waits_for_one_turn_of_a_tenant_with_many(started: Su
 async def test_who_waits_does_not_wait_for_the_rest_of_one_that_nobody_waits_for(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("services.router.shadow.shadows.Pace.rest", lambda *_: 3600.0)
+    monkeypatch.setattr("services.router.explanations.explainer.stored_rest", lambda *_: 3600.0)
     async with running(tmp_path, DEMANDING) as (started, _):
         await started.ask("scored", batch_of(["abcd"], [3.0]))
         await until(lambda: len(started.executor.calls) == 2)

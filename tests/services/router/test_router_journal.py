@@ -1,5 +1,6 @@
 """The journal: what is written is brought to monitoring, once removed; damage and refusals stop nothing else."""
 
+import asyncio
 import os
 import signal
 import sqlite3
@@ -24,13 +25,14 @@ from tests.services.monitoring.monitoring_outcomes import Log
 
 
 class Monitoring:
-    """Takes messages; refuses those of `unwanted` for ever, all while it is `away`."""
+    """Takes messages; refuses those of `unwanted` for ever, all while it is `away`; answers none while it `hangs`."""
 
     def __init__(self) -> None:
         self.taken: list[str] = []
-        self.unwanted, self.away = "", False
+        self.unwanted, self.away, self.hangs = "", False, False
 
     async def commit(self, events: EventReport, deadline: float) -> None:
+        await asyncio.sleep(3600 if self.hangs else 0)
         if self.away:
             raise Fault(Code.UNAVAILABLE, Reason.REASON_UNREACHABLE, "away")
         names = [f"{events.epoch} {group.pipeline}" for group in events.groups]
@@ -46,12 +48,12 @@ class World:
         self.path = folder / "journal.sqlite"
         self.monitoring, self.metrics = Monitoring(), EventMetrics(CollectorRegistry())
         self.journal = Journal(folder, 1 << 20)
-        self._collection = Collection(
+        self.collection = Collection(
             self.journal, EventMessages(""), self.monitoring, self.metrics, 1.0, time.monotonic, Log()
         )
 
     async def collect(self) -> list[str]:
-        await self._collection.collect()
+        await self.collection.collect()
         taken, self.monitoring.taken = self.monitoring.taken, []
         return taken
 
@@ -79,6 +81,10 @@ async def test_what_is_written_is_brought_in_order_and_removed(world: World) -> 
     world.monitoring.away = True
     with pytest.raises(Fault):
         await world.collect()
+    await world.collection.close()
+    world.monitoring.hangs = True
+    await world.collection.close()
+    world.monitoring.hangs = False
     assert world.metrics.uncollected._value.get() > 300_000
     world.journal.close()
     assert world.path.stat().st_size > 300_000

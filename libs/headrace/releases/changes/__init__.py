@@ -5,7 +5,7 @@ Each function returns a release that may be committed, or raises ReleaseError, w
 
 from headrace.releases.changes.basis import Basis
 from headrace.releases.changes.checks import Documents, checked
-from headrace.releases.changes.deployment import HoldbackContext, deployed, labelled, switched
+from headrace.releases.changes.deployment import HoldbackContext, deployed, labelled, switched, with_holdback
 from headrace.releases.changes.desired_document import applied, desired
 from headrace.releases.changes.differences import differences, same_content
 from headrace.releases.changes.experiments import experiment_started, experiment_stopped
@@ -38,4 +38,5 @@ __all__ = [
     "shadow_started",
     "shadow_stopped",
     "switched",
+    "with_holdback",
 ]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -56,25 +55,12 @@ class HoldbackContext:
     freeze: Freeze | None
 
 
-def deployed(basis: Basis, arm: Arm, name: str = LIVE, holdback: HoldbackContext | None = None) -> Release:
+def deployed(basis: Basis, arm: Arm, name: str = LIVE) -> Release:
     """The release with this arm in place of the one of that name. A new arm gets no rows, until a rule, a rollout or weights
-    give it some. Raises ReleaseError.
-
-    `holdback`: the old live arm keeps some rows for an hour, so that both are compared, if it can: it answers the same requests,
-    can be served, no rule or shadow tells it from the new one, and nothing is frozen.
-    """
+    give it some. Raises ReleaseError."""
     if name == LIVE:
-        before, basis = basis, without_holdback(basis)
-        if before is not basis and holdback is not None and arm == before.current.arms.get(CANDIDATE):
-            return before.current
+        basis = without_holdback(basis)
     current = basis.release
-    if name == LIVE and holdback is not None and current is not None:
-        named = {rule.arm for rule in current.rules} | ({current.shadow.arm} if current.shadow else set())
-        plan = holdback_plan(holdback.documents.guards(arm))
-        with suppress(ReleaseError):
-            if not named & {LIVE, plan.name}:
-                made = rollout_started(basis, arm, plan, holdback.now, holdback.freeze)
-                return checked(made, holdback.documents.text, holdback.known)
     if current is None:
         if name != LIVE:
             raise ReleaseError(basis.pipeline, [f"arms: the first release must have the arm {LIVE!r}"])
@@ -94,6 +80,39 @@ def deployed(basis: Basis, arm: Arm, name: str = LIVE, holdback: HoldbackContext
             "assign": {**current.assign.model_dump(), "weights": weights, "starts": starts},
         }
     return basis.next(f"deploy version {arm.version}{where}", **changes)
+
+
+def with_holdback(basis: Basis, arm: Arm, name: str, holdback: HoldbackContext | None) -> tuple[Release, str]:
+    """As `deployed`, but the old live arm keeps some rows for an hour, so that both are compared, if it can: it answers the same
+    requests, can be served, no rule or shadow tells it from the new one, and nothing is frozen. None: it is not wanted.
+
+    Returns the release, and in one line why there is no holdback; empty: there is one. Raises ReleaseError, OSError.
+    """
+    if name != LIVE:
+        return deployed(basis, arm, name), f"the arm {name!r} gets no rows by it"
+    if holdback is None:
+        return deployed(basis, arm), "it is not wanted"
+    if basis.release is None:
+        return deployed(basis, arm), "there is no release before it"
+    try:
+        return _held_back(basis, arm, holdback), ""
+    except ReleaseError as error:
+        return deployed(basis, arm), error.problems[0]
+
+
+def _held_back(basis: Basis, arm: Arm, holdback: HoldbackContext) -> Release:
+    """Raises ReleaseError: it can't be."""
+    current = without_holdback(basis).current
+    if current is not basis.current and arm == basis.current.arms.get(CANDIDATE):
+        return basis.current
+    plan = holdback_plan(holdback.documents.guards(arm))
+    users = {f"rules[{i}].arm": rule.arm for i, rule in enumerate(current.rules)}
+    users |= {"shadow.arm": current.shadow.arm} if current.shadow else {}
+    for key, used in users.items():
+        if used in (LIVE, plan.name):
+            raise ReleaseError(basis.pipeline, [f"{key}: it names the arm {used!r}"])
+    made = rollout_started(basis, arm, plan, holdback.now, holdback.freeze)
+    return checked(made, holdback.documents.text, holdback.known)
 
 
 def labelled(basis: Basis, label: str, model: str, version: str | None, known: KnownModels) -> Release:

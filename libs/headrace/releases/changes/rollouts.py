@@ -174,13 +174,19 @@ def without_rollout(release: Release) -> dict[str, Any]:
     rollout = release.rollout
     if rollout is None or rollout.arm not in release.arms or rollout.arm == LIVE:
         return {}
-    gone = rollout.arm
+    return {
+        "arms": {name: arm for name, arm in release.arms.items() if name != rollout.arm},
+        "assign": {"weights": {LIVE: 1.0}, "by": release.assign.by, "salt": release.assign.salt},
+        **unnamed(release, rollout.arm),
+    }
+
+
+def unnamed(release: Release, arm: str) -> dict[str, Any]:
+    """The changes by which no rule and no shadow names an arm."""
     shadow = release.shadow
     return {
-        "arms": {name: arm for name, arm in release.arms.items() if name != gone},
-        "assign": {"weights": {LIVE: 1.0}, "by": release.assign.by, "salt": release.assign.salt},
-        "rules": tuple(rule for rule in release.rules if rule.arm != gone),
-        "shadow": None if shadow and shadow.arm == gone else shadow,
+        "rules": tuple(rule for rule in release.rules if rule.arm != arm),
+        "shadow": None if shadow and shadow.arm == arm else shadow,
     }
 
 

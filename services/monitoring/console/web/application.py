@@ -45,6 +45,7 @@ class Application:
 
     def __init__(self, parts: Parts, guard: Guard, renderer: Renderer, log: Log) -> None:
         self._parts = parts
+        self._views = views(parts)
         self._guard = guard
         self._renderer = renderer
         self._log = log
@@ -64,7 +65,7 @@ class Application:
         ]
         for path, change in changes(self._parts, self._guard).items():
             found += [Route(f"{path}{end}", self._change(change), methods=["POST"]) for end in (".json", "")]
-        for path, view in views(self._parts).items():
+        for path, view in self._views.items():
             json_path = "/index.json" if path == "/" else f"{path}.json"
             found.append(Route(json_path, self._page(view, only_json=True), methods=["GET"]))
             found.append(Route(path, self._page(view), methods=["GET"]))
@@ -202,6 +203,7 @@ class Application:
             "operator": access.operator.name,
             "token": access.token,
             "path": request.url.path,
+            "menu": [(path, view.menu) for path, view in self._views.items() if view.menu],
             "done": number(request.query_params, "done"),
         }
         return Response(self._renderer.page(template, {**values, **frame}), media_type="text/html")

@@ -13,6 +13,7 @@ from services.monitoring.console.actions import ROLLBACK, Actions
 from services.monitoring.console.audit_log import AuditLog
 from services.monitoring.console.incidents.page import Incidents
 from services.monitoring.console.pages import Pages
+from services.monitoring.console.ports import Sources
 from services.monitoring.console.requests.page import Requests
 from services.monitoring.console.web.forms import number
 from services.monitoring.console.web.guard import Access, Guard
@@ -26,23 +27,25 @@ Change: TypeAlias = Callable[[Request, Access, Fields], Awaitable[tuple[Values, 
 
 @dataclass(frozen=True, slots=True)
 class Parts:
-    """All that the console shows and does."""
+    """All that the console shows and does. `sources`: for pages of their own."""
 
     pages: Pages
     actions: Actions
     requests: Requests
     incidents: Incidents
     audit_log: AuditLog
+    sources: Sources
 
 
 @dataclass(frozen=True, slots=True)
 class View:
-    """A page: where its values come from, its template, and its title. `part`: a part of a page, which the page
-    asks for again and again: it gives the session no more time."""
+    """A page: where its values come from, its template, and its title. `menu`: its name in the menu; "": it is not there. `part`:
+    a part of a page, which the page asks for again and again: it gives the session no more time."""
 
     facts: Facts
     template: str
     title: str
+    menu: str = ""
     part: bool = False
 
 
@@ -55,7 +58,7 @@ def views(parts: Parts) -> Mapping[str, View]:
         return await pages.audit()
 
     return {
-        "/": View(lambda _, __: pages.overview(), "overview.html", "What changed"),
+        "/": View(lambda _, __: pages.overview(), "overview.html", "What changed", "Changes"),
         "/now": View(lambda _, __: pages.overview(), "parts/overview.html", "", part=True),
         "/pipelines/{pipeline}": View(
             lambda r, _: pages.pipeline(_name(r), number(r.query_params, "days")), "pipeline.html", "Pipeline"
@@ -72,16 +75,18 @@ def views(parts: Parts) -> Mapping[str, View]:
             lambda r, _: actions.question(_name(r), r.path_params["action"]), "action.html", "Change"
         ),
         "/freeze": View(lambda _, __: actions.freeze(), "freeze.html", "Freeze automation"),
-        "/requests": View(lambda r, _: parts.requests.page(r.query_params), "requests.html", "Requests"),
-        "/models": View(lambda _, __: pages.models(), "models.html", "Models"),
+        "/incidents": View(lambda _, __: parts.incidents.page(), "incidents.html", "Incidents", "Incidents"),
+        "/requests": View(
+            lambda r, _: parts.requests.page(r.query_params), "requests.html", "Requests", "Requests"
+        ),
+        "/models": View(lambda _, __: pages.models(), "models.html", "Models", "Models"),
         "/models/{model}/{version}": View(
             lambda r, _: pages.model(r.path_params["model"], r.path_params["version"]), "model.html", "Model"
         ),
-        "/incidents": View(lambda _, __: parts.incidents.page(), "incidents.html", "Incidents"),
         "/incidents/runbooks/{runbook}": View(
             lambda r, _: parts.incidents.runbook(r.path_params["runbook"]), "runbook.html", "Runbook"
         ),
-        "/audit": View(audit, "audit.html", "Audit"),
+        "/audit": View(audit, "audit.html", "Audit", "Audit"),
         "/audit/log": View(
             lambda r, a: log.page(a.operator.name, number(r.query_params, "before")),
             "audit_log.html",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import Any
@@ -49,6 +50,15 @@ _FIRST_FILES = 4
 
 
 _URL = "events://"
+
+
+def _by_kind(batches: Sequence[Batch]) -> list[pa.Table]:
+    """The events of all with their headers as columns, a table for each kind: DuckDB takes long for many tables."""
+    kinds: defaultdict[bytes, list[pa.Table]] = defaultdict(list)
+    for batch in batches:
+        table = unpacked(batch.content)
+        kinds[table.schema.serialize().to_pybytes()].append(table)
+    return [with_header_columns(pa.concat_tables(tables)) for tables in kinds.values()]
 
 
 class _Bucket(ArrowFSWrapper):  # type: ignore[misc]  # fsspec has no types
@@ -148,7 +158,7 @@ class EventFiles:
         """The answer to a question about the view `events`, which has the columns of all of these. `$name` columns are those that
         events have in common."""
         problems: dict[str, str] = {}
-        opened = [with_header_columns(unpacked(batch.content)) for batch in batches]
+        opened = _by_kind(batches)
         while True:
             sound = self._sound(files, problems)
             for number, table in enumerate(opened):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import socket
 import subprocess
 import sys
@@ -58,7 +59,11 @@ class FileWorker:
         ours, theirs = socket.socketpair()
         with theirs:
             command = [sys.executable, "-m", __package__, str(theirs.fileno())]
-            self._process = subprocess.Popen(command, pass_fds=[theirs.fileno()], stdin=subprocess.DEVNULL)  # noqa: S603 - our own program
+            # Arrow's own allocator reserves 1 GiB at once, which counts as much as what is used.
+            environment = {**os.environ, "ARROW_DEFAULT_MEMORY_POOL": "system"}  # noqa: TID251 - for a child
+            self._process = subprocess.Popen(  # noqa: S603 - our own program
+                command, env=environment, pass_fds=[theirs.fileno()], stdin=subprocess.DEVNULL
+            )
         self._pipe = Connection(ours.detach())
         self._pipe.send((self._location, *self._limits))
         return self._pipe

@@ -14,6 +14,7 @@ from services.router.facts.sender import is_final
 
 _CALL_S = 10.0
 _MESSAGE_BYTES = 1 << 20
+_LAST_S = 0.5
 
 
 class Collection:
@@ -54,6 +55,17 @@ class Collection:
             elif self._failing and not why:
                 self._log.info("the journal is collected again")
             self._failing = bool(why)
+
+    async def close(self) -> None:
+        """Brings what waits, if it can be done quickly; else it waits for the next router with this folder. `run` must have
+        ended."""
+        try:
+            async with asyncio.timeout(_LAST_S):
+                await self.collect()
+        except Exception as error:  # noqa: BLE001 - the router must stop, whatever happens
+            self._log.warning(
+                "the journal could not be emptied at the stop", error=f"{type(error).__name__}: {error}"
+            )
 
     async def collect(self) -> None:
         """All that waits, once. Raises Fault, OSError."""

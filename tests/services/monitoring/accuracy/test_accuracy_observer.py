@@ -15,6 +15,7 @@ from services.monitoring.accuracy.metrics import MOST_VERSIONS, AccuracyMetrics
 from services.monitoring.accuracy.observer import PredictionObserver
 from services.monitoring.accuracy.panel import AccuracyPanel
 from services.monitoring.accuracy.records import Chosen, Maker, Prediction, VersionWindows, Window
+from services.monitoring.console.ports import Panel
 from services.monitoring.events.allowance import Allowance
 from services.monitoring.wiring import SERVICE
 from tests.services.monitoring.monitoring_calls import call, report
@@ -58,22 +59,17 @@ def test_what_callers_got_waits_for_a_label() -> None:
 
 @pytest.mark.parametrize(
     ("probability", "expected"),
-    [("both[1]", 0.75), ("both[2]", None), ("word", None), ("x", None), (None, None)],
+    [("p", 0.75), ("both[0]", 0.25), ("both[2]", None), ("both[x]", None), ("word", None), ("x", None)],
 )
 def test_expected_accuracy_is_of_the_column_that_the_baseline_names(
-    probability: str | None, expected: float | None
+    probability: str, expected: float | None
 ) -> None:
-    seen = Seen(probability)
-    seen.observer.observe_group(answered([1]), NOW)
-    [[prediction]] = seen.observer.taken().values()
-    assert prediction.expected == expected
-
-
-def test_without_a_truth_value_the_more_probable_of_two_was_said() -> None:
-    seen = Seen("p")
-    seen.observer.observe_group(answered([0], outputs=("p",)), NOW)
-    [[prediction]] = seen.observer.taken().values()
-    assert (prediction.labels, prediction.expected) == ({}, 0.75)
+    # Without a truth value the more probable of two was said.
+    for outputs, value in ((("late",), expected), ((), expected and 0.75)):
+        seen = Seen(probability)
+        seen.observer.observe_group(answered([1], outputs=outputs), NOW)
+        [[prediction]] = seen.observer.taken().values()
+        assert prediction.expected == value
 
 
 def test_all_that_outcomes_compare_is_taken_and_what_chance_sent_even_if_it_failed() -> None:
@@ -118,8 +114,9 @@ def test_accuracy_is_of_windows_with_labels_enough_and_coverage_of_old_ones() ->
     # Bucket 37 ends at 3,852 seconds: most labels of the newer windows cannot be there yet.
     [found] = figures([version("1", *hours, b37=100)], HOUR_S, 0.5, NOW + 3 * HOUR_S)
     assert found.accuracy == 0.9
-    assert (found.labelled, found.wrong, found.told, found.windows, found.rows) == (80, 8, 1, 3, 300)
-    assert (found.coverage, found.expected) == (0.8, 0.9)
+    assert (found.judged_count, found.wrong_count, found.prediction_count) == (80, 8, 300)
+    assert (found.told_window_count, found.window_count) == (1, 3)
+    assert (found.coverage, found.expected_accuracy) == (0.8, 0.9)
     assert found.delays_s == pytest.approx((3851.86,) * 3, rel=1e-5)
     [later] = figures([version("1", *hours, b37=100)], HOUR_S, 0.5, NOW + 9 * HOUR_S)
     assert later.coverage == pytest.approx(100 / 300)
@@ -158,25 +155,21 @@ def test_gauges_are_bounded_and_absent_where_nothing_is_known() -> None:
 
 
 async def test_the_panel_says_what_is_known_and_what_not() -> None:
-    made: list[VersionFigures] = []
+    async def panel(*made: VersionWindows) -> Panel | None:
+        async def read(_: str) -> list[VersionFigures]:
+            return figures(made, HOUR_S, 0.5, NOW + 9 * HOUR_S)
 
-    async def read(pipeline: str) -> list[VersionFigures]:
-        return made if pipeline == "flights" else []
+        return await AccuracyPanel(read, 0.5)("flights")
 
-    panel = AccuracyPanel(read, 0.5)
-    assert await panel("flights") is None
-    made[:] = figures([version("1", Window(NOW, 10))], HOUR_S, 0.5, NOW)
-    found = await panel("flights")
-    assert found is not None
-    assert found.sentence.startswith("No outcome was reported yet")
-    made[:] = figures([version("1", Window(NOW, 10, 1), b0=1)], HOUR_S, 0.5, NOW + 9 * HOUR_S)
-    found = await panel("flights")
-    assert found is not None
-    assert (found.level, found.sentence[:15]) == ("watch", "Too few predict")
-    made[:] = figures([version("1", Window(NOW, 100, 90, 9), b0=90)], HOUR_S, 0.5, NOW + 9 * HOUR_S)
-    found = await panel("flights")
-    assert found is not None
-    assert found.sentence.startswith("90\u00a0% of 90 predictions")
+    assert await panel() is None
+    for level, sentence, made in (
+        ("none", "No outcome was reported yet", version("1", Window(NOW, 10))),
+        ("watch", "Too few predictions have", version("1", Window(NOW, 10, 1), b0=1)),
+        ("none", "90\u00a0% of 90 predictions", version("1", Window(NOW, 100, 90, 9), b0=90)),
+    ):
+        found = await panel(made)
+        assert found is not None
+        assert (found.level, found.sentence[: len(sentence)]) == (level, sentence)
     assert [(row.label, row.value) for row in found.rows] == [
         ("1: accuracy", "90\u00a0%"),
         ("1: expected", "–"),

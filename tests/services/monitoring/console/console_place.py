@@ -339,7 +339,7 @@ class Browser:
         self._connection.close()
 
 
-def drift(name: str) -> Panel:
+async def drift(name: str) -> Panel:
     """A section that another part of monitoring would bring."""
     rows = (
         PanelRow("distance", "PSI 0.31", "noise would be below 0.02", 0.9, "bad"),

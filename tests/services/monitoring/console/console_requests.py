@@ -11,7 +11,6 @@ from headrace.columns import Batch, Column, DType, Rows
 from headrace.events import EventGroup, GroupHeader, Mask, event_ids
 from headrace.hop.errors import Code, Reason
 from headrace.pipeline import ModelUse, parse
-from services.monitoring.console.freshness import FreshnessPanel
 from services.monitoring.console.ports import ConsoleSources, Explain
 from services.monitoring.console.requests.views import Views
 from services.monitoring.events.query import Found, find
@@ -19,6 +18,7 @@ from services.monitoring.events.store import EventStore
 from services.monitoring.events.values import Query
 from services.monitoring.explanations.records import ColumnContribution, Explanation, ShownExplanation
 from services.monitoring.outcomes.records import Outcome
+from services.monitoring.queries.registry import sections
 from tests.released import keep_document
 from tests.services.monitoring.console.console_place import Place
 from tests.services.monitoring.monitoring_events import World
@@ -91,7 +91,7 @@ def recorded(place: Place, explanation: Explain | None = None) -> Recorded:
     place.traces = traces
     place.requests = ConsoleSources(made.outcomes_of, made.events, made.over, explanation=explanation)
 
-    place.panels.append(FreshnessPanel(made.over, Views(place.store), lambda: place.wall))
+    place.panels += sections(made.over, Views(place.store), lambda: place.wall)
     return made
 
 

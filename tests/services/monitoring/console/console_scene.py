@@ -54,7 +54,7 @@ def scene(folder: Path, releases: RecordReleases) -> Place:
     place.experiment = experiment(now)
 
     async def drifted(name: str) -> Panel | None:
-        return drift(name) if name == "flights" else None
+        return await drift(name) if name == "flights" else None
 
     place.panels.append(drifted)
     place.wall = now

@@ -1,11 +1,14 @@
 """The console's pages: what changed, is it safe, roll back; each for people and for programs."""
 
+from typing import Any
+
 import pytest
 
 from headrace.catalog.access import Change, Write
 from headrace.releases import RolloutState
 from headrace.repository import changes
 from services.monitoring.console.ports import Panel
+from services.monitoring.console.web import application, views
 from services.monitoring.guards.guard import Verdict
 from tests.services.monitoring.console.console_place import PAGES, Browser, Place, drift, judged, minutes
 
@@ -189,10 +192,10 @@ async def test_a_damaged_journal_is_said(browser: Browser, place: Place) -> None
 
 
 async def test_what_other_parts_bring_is_a_section_and_one_that_fails_takes_nothing_with_it(
-    place: Place,
+    place: Place, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async def good(name: str) -> Panel:
-        return drift(name)
+    async def dummy(*_: object) -> dict[str, Any]:
+        return {"notices": [], "panels": [await drift("flights")]}
 
     async def none(_: str) -> None:
         return None
@@ -200,11 +203,15 @@ async def test_what_other_parts_bring_is_a_section_and_one_that_fails_takes_noth
     async def broken(_: str) -> Panel:
         raise RuntimeError("secret detail")
 
-    place.panels += [good, none, broken]
+    place.panels += [drift, none, broken]
+    page_of_panels = {"/dummy": views.View(dummy, "panels.html", "All", "Dummy")}
+    monkeypatch.setattr(application, "views", lambda parts: {**views.views(parts), **page_of_panels})
     async with place.operator() as browser:
         page = await browser.get("/pipelines/flights")
         found = (await browser.get("/pipelines/flights.json")).json
-    assert "Drift of inputs" in page.text
+        own = (await browser.get("/dummy")).text
+    assert '<a href="/dummy" aria-current="page">Dummy</a>' in own
+    assert [text.count('<h2 class="section">Drift of inputs</h2>') for text in (own, page.text)] == [1, 1]
     assert [panel["title"] for panel in found["panels"]] == ["Drift of inputs"]
     assert found["panels"][0]["data"] == {"columns": 24}
     assert "A section of this page can&#39;t be read now" in page.text

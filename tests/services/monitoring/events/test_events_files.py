@@ -194,19 +194,27 @@ def failing(world: World) -> set[tuple[str, str]]:
 
 @pytest.mark.parametrize("broken", ["flights", "other"])
 async def test_events_that_cannot_be_written_hold_up_no_others(tmp_path: Path, broken: str) -> None:
-    world = World(tmp_path)
+    """Nor do they take the room that is for all."""
+    other = {"flights": "other"}.get(broken, "flights")
+    world = World(tmp_path, retention={"max_bytes": 1 << 20})
     world.take(group(1, 3), group(4, 2, pipeline="other"))
-    world.facts.write(
-        lambda c: c.execute(BATCHES.update().where(BATCHES.c.pipeline == broken).values(content=b"x"))
-    )
+    spoilt = BATCHES.update().where(BATCHES.c.pipeline == broken).values(content=b"x", bytes=2 << 20)
+    world.facts.write(lambda c: c.execute(spoilt))
     reception = Reception(world.store, Mask(None), (), world.metrics, world.wall, world.log)
     await reception._attempt("close", lambda: world.store.close_due(everything=True))
-    assert [file.pipeline for file in world.store.manifest.files()] == [
-        {"flights": "other"}.get(broken, "flights")
-    ]
+    assert [file.pipeline for file in world.store.manifest.files()] == [other]
     assert failing(world) == {("close", broken)}
     [(_, about)] = world.log.lines
     assert (about["work"], about["pipeline"]) == ("close", broken)
+    both = [group(6, 3, pipeline=broken), group(9, 2, pipeline=other)]
+    taken = await reception.take("router-1", 7, 10, both, durable=False)
+    assert (taken.stored, taken.dropped) == (2, 3)
+    with pytest.raises(StorageError, match=f"events of {broken}"):
+        await reception.take("router-1", 8, 3, [group(1, 3, pipeline=broken)], durable=True)
+    taken = await reception.take("router-1", 8, 7, [group(4, 4, pipeline=other)], durable=True)
+    assert (taken.stored, taken.problem) == (4, "")
+    [_, (said, about)] = world.log.lines  # once, however many others are stored
+    assert (said, broken in about["error"]) == ("events can't be stored", True)
     # An erasure does not say that it is done.
     with pytest.raises(StorageError, match=broken):
         await reception.erase(Erasure("acme", whole_tenant=True))

@@ -31,6 +31,8 @@ def test_it_answers_and_says_what_it_can_not_do(worker: FileWorker) -> None:
         "ask", 'SELECT sum(x) AS s, min("$pipeline") AS p FROM events', [], [file], [BATCH]
     )
     assert answer.to_pylist() == [{"s": 12, "p": "flights"}]
+    many, _ = worker.run("ask", "SELECT count(*) AS n FROM events", [], [], [BATCH] * 3000)
+    assert many.to_pylist() == [{"n": 9000}]
     with pytest.raises(WorkerError):
         worker.run("ask", "SELECT nothing FROM events", [], [file], [])
     # No file but those of events can be read, no extension loaded.

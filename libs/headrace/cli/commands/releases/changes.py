@@ -27,10 +27,10 @@ from headrace.releases.changes import (
     Documents,
     HoldbackContext,
     applied,
-    deployed,
     labelled,
     rolled_back_to,
     switched,
+    with_holdback,
 )
 from headrace.releases.changes.deployment import arm_of
 from headrace.releases.document import Arm
@@ -79,10 +79,10 @@ def deploy(
             if no_holdback
             else HoldbackContext(documents, at.known(), datetime.now(UTC), at.store.frozen())
         )
-        release = deployed(basis, made, arm, holdback)
-        held = release.rollout is not None and release.rollout.is_holdback and arm == LIVE
-        steps = [f"{'rollout status' if held else 'release show'} {pipeline}", *undo]
-        commit(at, basis, release, documents, next_steps=steps)
+        release, why_none = with_holdback(basis, made, arm, holdback)
+        steps = [f"{'release show' if why_none else 'rollout status'} {pipeline}", *undo]
+        note = f"no holdback: {why_none}" if why_none else ""
+        commit(at, basis, release, documents, note=note, next_steps=steps)
 
 
 def built(

@@ -25,11 +25,13 @@ def commit(
     release: Release | None,
     documents: Documents,
     *,
+    note: str = "",
     next_steps: Iterable[str] = (),
     urgent: bool = False,
 ) -> None:
     """Makes `release` the current one, after the person has seen what changes and has agreed. None, or one that changes
-    nothing: says so. `urgent`: a way back, which must also be open while the models can't be listed.
+    nothing: says so. `note`: what the person should know before that. `urgent`: a way back, which must also be open while the
+    models can't be listed.
 
     Raises ReleaseError, OSError: nothing was changed.
     """
@@ -42,6 +44,8 @@ def commit(
     title = f"release {release.number} of {release.pipeline}: {release.reason}"
     out.print(Text(title, style="bold"), soft_wrap=True)
     out.print(table(changes))
+    if note:
+        out.print(note, style="yellow", markup=False, soft_wrap=True)
     agree("", "Make it so?")
     at.store.commit(release, documents.new)
     out.print(f"[green]done[/]: release {release.number} of {release.pipeline} is current")

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
-from functools import partial
+from collections.abc import Mapping, Sequence
 from typing import Any, TypeAlias
 
 from headrace.events import TIME_US, GroupHeader
@@ -33,50 +32,29 @@ QUALIFY row_number() OVER (PARTITION BY view, grouping(key) ORDER BY count(*) DE
 ORDER BY view, whole DESC, rows DESC, key
 """  # noqa: S608 - of names and numbers of this program
 Row: TypeAlias = Mapping[str, Any]
-Answer: TypeAlias = tuple[Mapping[str, View], Sequence[Row]]
 
 
-class FreshnessPanel:
-    """A `PanelSource`, of the stored events of the last minutes. `over`: of `Reception`; `wall`: seconds since 1970."""
-
-    def __init__(
-        self,
-        over: Callable[[Callable[[EventStore], Answer | None]], Awaitable[Answer | None]],
-        views: Views,
-        wall: Callable[[], float],
-    ) -> None:
-        self._over = over
-        self._views = views
-        self._wall = wall
-
-    async def __call__(self, pipeline: str) -> Panel | None:
-        found = await self._over(partial(self._ask, pipeline))
-        if found is None or not found[1]:
-            return None
-        return _panel(*found)
-
-    def _ask(self, pipeline: str, store: EventStore) -> Answer | None:
-        """Of the newest release that has answered: other documents may have other views of the same names."""
-        first_us = int((self._wall() - _WINDOW_S) * 1e6)
-        headers = [h for h in store.headers(pipeline, first_us) if _answers(h)]
-        if not headers:
-            return None
-        newest = max(headers, key=lambda h: h.release)
-        views = {view.name: view for view in self._views.of(pipeline, newest.revision).values()}
-        if not views:
-            return None
-        parts = " UNION ALL ".join(_part(view, newest) for view in views.values())
-        absent = ", ".join(
-            f"NULL::BIGINT AS {_quoted(one + name)}" for name in views for one in (AGE, SOURCE)
-        )
-        rows, _ = store.ask(
-            _AGES.format(parts=parts, absent=absent),
-            [first_us],
-            pipeline,
-            first_us,
-            lambda h: _answers(h) and h.revision == newest.revision,
-        )
-        return views, rows.to_pylist()
+def freshness(store: EventStore, pipeline: str, now: float, views: Views) -> Panel | None:
+    """A question of `registry.py`, about the last minutes of the newest release that has answered: other documents may have other
+    views of the same names."""
+    first_us = int((now - _WINDOW_S) * 1e6)
+    headers = [h for h in store.headers(pipeline, first_us) if _answers(h)]
+    if not headers:
+        return None
+    newest = max(headers, key=lambda h: h.release)
+    found = {view.name: view for view in views.of(pipeline, newest.revision).values()}
+    if not found:
+        return None
+    parts = " UNION ALL ".join(_part(view, newest) for view in found.values())
+    absent = ", ".join(f"NULL::BIGINT AS {_quoted(one + name)}" for name in found for one in (AGE, SOURCE))
+    rows, _ = store.ask(
+        _AGES.format(parts=parts, absent=absent),
+        [first_us],
+        pipeline,
+        first_us,
+        lambda h: _answers(h) and h.revision == newest.revision,
+    )
+    return _panel(found, rows.to_pylist()) if rows.num_rows else None
 
 
 def _answers(header: GroupHeader) -> bool:
