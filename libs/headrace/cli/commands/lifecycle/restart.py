@@ -8,13 +8,9 @@ from typing import Annotated
 
 import typer
 
-from headrace.cli.commands.models.options import user
 from headrace.cli.console import DEFAULT_HOME, Home, again, fail, out, place
 from headrace.cli.installation.layout import Layout, service_of
-from headrace.cli.supervision import control, daemon, deployed
-from headrace.hop.config import ConfigError
-from headrace.state import deployments
-from headrace.state.deployments import Result
+from headrace.cli.supervision import control, daemon
 
 # Start, readiness and drain each have bounds of their own in the supervisor; this is beyond their sum.
 _TIMEOUT_S = 300.0
@@ -41,7 +37,7 @@ def restart(
             _restart(layout, service)
         else:
             _deploy(layout, service_of(service), checkout)
-    except (control.ControlError, ConfigError) as error:
+    except control.ControlError as error:
         fail(str(error))
 
 
@@ -59,10 +55,19 @@ def _restart(layout: Layout, service: str) -> None:
 def _deploy(layout: Layout, service: str, checkout: Path) -> None:
     """Restarts it by the code of a checkout; where that fails, by the version before. Recorded in a journal of the audit.
 
-    Raises ConfigError, OSError: nothing was done; ControlError: it failed.
+    Raises OSError: nothing was done; ControlError: it failed.
     """
-    before = deployed.of(layout, service)
-    version = deployed.at(checkout, service)
+    # Here, as they take longer to import than a plain restart's other modules.
+    from headrace.cli.commands.models.options import user
+    from headrace.cli.supervision import deployed
+    from headrace.hop.config import ConfigError
+    from headrace.state import deployments
+    from headrace.state.deployments import Result
+
+    try:
+        before, version = deployed.of(layout, service), deployed.at(checkout, service)
+    except ConfigError as error:
+        fail(str(error))
     path, services = layout.deployment_log, {service: deployed.commit(checkout)}
     identity = deployments.begin(path, datetime.now(UTC), version.name, services, user())
     result, why = Result.FAILED, "it was cut off"
