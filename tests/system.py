@@ -128,10 +128,10 @@ class System:
         assert pid is not None
         return pid
 
-    def kill(self, service: str, within_s: float = 60.0) -> None:
-        """kill -9, until another process is there."""
+    def kill(self, service: str, within_s: float = 60.0, how: signal.Signals = signal.SIGKILL) -> None:
+        """Until another process is there."""
         pid = self.running(service)
-        os.kill(pid, signal.SIGKILL)
+        os.kill(pid, how)
         poll("a new process", lambda: self.pid(service) not in (pid, None), within_s)
 
     def services(self) -> dict[str, dict[str, Any]]:

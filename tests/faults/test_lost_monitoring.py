@@ -3,14 +3,18 @@
 import os
 import signal
 import uuid
+from collections.abc import Callable
 from contextlib import suppress
 
+import grpc
 import pytest
 
 from headrace.client import Headrace, Outcome, UnavailableError
+from tests.faults.test_events_account import stored
+from tests.faults.traffic import Traffic, add_hurried, healthy, kinds
 from tests.gauges import samples
 from tests.stopped import send
-from tests.system import System, poll, row_request
+from tests.system import PATIENT_MS, System, headrace, poll, row_request
 
 
 def record(system: System) -> int:
@@ -43,3 +47,21 @@ def test_predictions_go_on_without_it_and_it_comes_back(system: System, how: sig
                 os.kill(pid, signal.SIGCONT)
     poll("outcomes are stored again", lambda: recorded(system), 60)
     poll("the router reports again", lambda: reported(system), 60)
+
+
+ROLLS: dict[str, Callable[[System], object]] = {
+    "restart": lambda system: headrace("restart", "monitoring"),
+    "sigterm": lambda system: system.kill("monitoring", how=signal.SIGTERM),
+}
+
+
+@pytest.mark.parametrize("roll", ROLLS)
+def test_a_roll_refuses_and_loses_no_regulated_prediction(system: System, roll: str) -> None:
+    add_hurried(system, name := f"regulated_{roll}", PATIENT_MS, "regulated: true\n")
+    with Traffic(system, name, pause_s=0.1) as traffic:  # about 100 a second
+        poll("traffic flows", lambda: healthy(traffic))
+        ROLLS[roll](system)
+        poll("outcomes are stored again", lambda: recorded(system), 60)
+        poll("traffic flows", lambda: healthy(traffic))
+    assert kinds(o for o in traffic.outcomes if o.code is not grpc.StatusCode.OK) == {}
+    poll("all are stored", lambda: traffic.answered() <= set(stored(name)))

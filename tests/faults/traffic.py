@@ -24,13 +24,14 @@ ENOUGH = 20
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """One request: when it began (monotonic), how long it took (s), and how it ended."""
+    """One request: when it began (monotonic), how long it took (s), how it ended, and the id that its answer gave it."""
 
     began: float
     took: float
     code: grpc.StatusCode
     fallbacks: tuple[str, ...]
     message: str
+    id: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +43,7 @@ class Calm:
 
 
 class Traffic:
-    """`workers` closed loops in a thread of their own, until the context is left.
+    """`workers` closed loops in a thread of their own, until the context is left; each rests for `pause_s` after an answer.
 
     A dozen: with more, a request waits for the others' as long as the machine is slow, and tests ask about faults. Only rows that
     need no fallback while all is well are sent: whatever falls back does so because of the fault.
@@ -51,10 +52,15 @@ class Traffic:
     ROWS = 200
 
     def __init__(
-        self, system: System, pipeline: str = "flights", workers: int = 12, timeout_s: float = 30.0
+        self,
+        system: System,
+        pipeline: str = "flights",
+        workers: int = 12,
+        timeout_s: float = 30.0,
+        pause_s: float = 0.0,
     ) -> None:
         self._system, self._pipeline = system, pipeline
-        self._workers, self._timeout_s = workers, timeout_s
+        self._workers, self._timeout_s, self._pause_s = workers, timeout_s, pause_s
         self.rows: list[dict[str, Any]] = []
         self._requests: list[pb.PredictRequest] = []
         self.outcomes: list[Outcome] = []
@@ -82,6 +88,13 @@ class Traffic:
         """Requests that began at or after `when`."""
         return [o for o in list(self.outcomes) if o.began >= when]
 
+    def answered(self) -> set[str]:
+        """Ids of the requests that were."""
+        return {o.id for o in list(self.outcomes) if o.code is grpc.StatusCode.OK}
+
+    def has_answered(self, count: int) -> bool:
+        return len(self.answered()) >= count
+
     def calm(self) -> Calm:
         """How long requests take while all is well: by that a test tells a slow machine from a fault."""
         took = [o.took for o in list(self.outcomes) if o.code is grpc.StatusCode.OK and not o.fallbacks]
@@ -100,15 +113,16 @@ class Traffic:
         while not self._stop.is_set():
             request = self._requests[number % len(self._requests)]
             began = time.monotonic()
-            code, fallbacks, message = grpc.StatusCode.OK, (), ""
+            code, fallbacks, message, name = grpc.StatusCode.OK, (), "", ""
             try:
                 answer = await call(request, timeout=self._timeout_s, metadata=auth)
-                fallbacks = tuple(answer.predictions[0].fallbacks)
+                name, fallbacks = answer.request_id, tuple(answer.predictions[0].fallbacks)
             except grpc.aio.AioRpcError as error:
                 code, message = error.code(), error.details() or ""
                 await asyncio.sleep(0.005)  # a client that fails at once must not spin
-            self.outcomes.append(Outcome(began, time.monotonic() - began, code, fallbacks, message))
+            self.outcomes.append(Outcome(began, time.monotonic() - began, code, fallbacks, message, name))
             number += self._workers
+            await asyncio.sleep(self._pause_s)
 
 
 def healthy(traffic: Traffic, for_s: float = 1.0) -> bool:
@@ -127,9 +141,9 @@ def kinds(outcomes: Iterable[Outcome]) -> dict[tuple[str, str, tuple[str, ...]],
     return dict(Counter((o.code.name, o.message, o.fallbacks) for o in outcomes))
 
 
-def add_hurried(system: System, name: str = HURRIED, milliseconds: int = HURRIED_MS) -> None:
-    """Adds the pipeline flights under another name and with less time to the running system, and waits until it serves."""
-    text = (DOCUMENTS / "flights" / "pipeline.yaml").read_text()
+def add_hurried(system: System, name: str = HURRIED, milliseconds: int = HURRIED_MS, also: str = "") -> None:
+    """Adds the pipeline flights under another name, with less time and `also` to the running system, until it serves."""
+    text = (DOCUMENTS / "flights" / "pipeline.yaml").read_text() + also
     add_document(name, deadline(text, milliseconds).replace("pipeline: flights", f"pipeline: {name}"))
     poll(f"the pipeline {name} serves", lambda: serves(system, pipeline=name))
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated
 
@@ -34,14 +33,17 @@ def restart(
         if not daemon.running(layout):
             fail(f"headrace is not running here; start it: {again('up', layout.home)}")
         if checkout is None:
-            _restart(layout, service)
+            restart_processes(layout, service)
         else:
-            _deploy(layout, service_of(service), checkout)
+            # Late: few restarts need what it loads.
+            from headrace.cli.commands.lifecycle.from_checkout import deploy
+
+            deploy(layout, service_of(service), checkout)
     except control.ControlError as error:
         fail(str(error))
 
 
-def _restart(layout: Layout, service: str) -> None:
+def restart_processes(layout: Layout, service: str) -> None:
     """Raises ControlError."""
     running = daemon.status(layout)["services"]
     # The first bears the name of the service, which means all of them; SERVICE.1 is that one alone.
@@ -50,37 +52,3 @@ def _restart(layout: Layout, service: str) -> None:
         before = running.get(name, {}).get("pid")
         after = control.ask(layout.supervisor, {"do": "restart", "service": name}, _TIMEOUT_S)
         out.print(f"{name} restarted: pid {before} → {after['pid']}")
-
-
-def _deploy(layout: Layout, service: str, checkout: Path) -> None:
-    """Restarts it by the code of a checkout; where that fails, by the version before. Recorded in a journal of the audit.
-
-    Raises OSError: nothing was done; ControlError: it failed.
-    """
-    # Here, as they take longer to import than a plain restart's other modules.
-    from headrace.cli.commands.models.options import user
-    from headrace.cli.supervision import deployed
-    from headrace.hop.config import ConfigError
-    from headrace.state import deployments
-    from headrace.state.deployments import Result
-
-    try:
-        before, version = deployed.of(layout, service), deployed.at(checkout, service)
-    except ConfigError as error:
-        fail(str(error))
-    path, services = layout.deployment_log, {service: deployed.commit(checkout)}
-    identity = deployments.begin(path, datetime.now(UTC), version.name, services, user())
-    result, why = Result.FAILED, "it was cut off"
-    try:
-        try:
-            deployed.put(layout, service, None if version.root.samefile(layout.root) else version)
-            _restart(layout, service)
-            result, why = Result.SUCCEEDED, ""
-        except (control.ControlError, OSError) as error:
-            why = str(error)
-            deployed.put(layout, service, before)
-            _restart(layout, service)
-            result = Result.ROLLED_BACK
-            raise control.ControlError(f"{service} runs the version before again: {why}") from None
-    finally:
-        deployments.end(path, datetime.now(UTC), identity, result, why)
