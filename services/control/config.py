@@ -8,7 +8,6 @@ from pathlib import Path
 from pydantic import Field, NonNegativeFloat
 
 from headrace.hop import config
-from headrace.releases.webhook import WebhookSettings
 from services.control.audit.settings import AuditSettings
 
 
@@ -28,7 +27,5 @@ class ControlConfig(config.ServiceSettings):
     # Name in a client certificate → the service that it is; without it, the name of the service itself must be in it.
     watchers: Mapping[str, str] = Field(default_factory=dict)
     audit: AuditSettings = AuditSettings()
-    # Who hears of each change of a release, of the freeze, and of verdicts. Absent: nobody.
-    webhook: WebhookSettings | None = None
     # After a start changes wait so long, so that processes of the data plane which have more than the database are heard first.
     settle_s: NonNegativeFloat = 1.0

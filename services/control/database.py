@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import threading
-from collections.abc import Callable
 from pathlib import Path
 
-from headrace.catalog.access import Change, Made, Records
+from headrace.catalog.access import Change
 from headrace.catalog.errors import RecordsUnavailableError, Unavailable
 from headrace.catalog.records import CatalogRecords
 from headrace.hop.config import ConfigError
@@ -31,16 +30,9 @@ def _begin_if_restored(address: str, records: CatalogRecords) -> None:
 
 
 class ControlDatabase:
-    """Threads may share it. `initialise`: whether an empty one is set up. `on_change`: hears of each change that this process has
-    committed."""
+    """Threads may share it. `initialise`: whether an empty one is set up."""
 
-    def __init__(
-        self,
-        address: str,
-        *,
-        initialise: bool,
-        on_change: Callable[[Records, Change, Made], object] | None = None,
-    ) -> None:
+    def __init__(self, address: str, *, initialise: bool) -> None:
         """Raises ConfigError: the address is none."""
         try:
             addresses.parse(address)
@@ -48,7 +40,6 @@ class ControlDatabase:
             raise ConfigError(f"database: {error}") from None
         self._address = address
         self._initialise = initialise
-        self._on_change = on_change
         self._lock = threading.Lock()
         self._closed = False
         self._records: CatalogRecords | None = None
@@ -64,7 +55,6 @@ class ControlDatabase:
             if self._records is None:
                 try:
                     found = CatalogRecords.open(self._address, initialise=self._initialise)
-                    found.on_change = self._on_change or found.on_change
                     _begin_if_restored(self._address, found)
                     self._records = found
                 except RecordsUnavailableError as error:

@@ -19,9 +19,6 @@ class Metrics:
             ("pipeline", "action", "verdict"),
             registry=registry,
         )
-        self.untold = Counter(
-            "headrace_control_webhook_lost", "Changes that the webhook was not told of.", registry=registry
-        )
         self.failing = Gauge(
             "headrace_control_database_failing", "1 while the database can't be used.", registry=registry
         )

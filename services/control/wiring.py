@@ -7,13 +7,11 @@ import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import UTC, datetime
-from typing import Any
 
 from headrace.api.control.v1 import ladder_pb2, records_pb2, resources_pb2
 from headrace.hop.config import ConfigError
 from headrace.hop.definition import Definition, Runtime, Service
 from headrace.hop.process.background import running, threads
-from headrace.releases.webhook import Webhook
 from headrace.repository.storage.store import Store, open_store
 from headrace.resources.snapshot import PARTS
 from services.control.audit.tasks import AuditMetrics, AuditTasks
@@ -32,14 +30,11 @@ from services.control.resources.followers import Followers
 from services.control.resources.key_file import KeyFile
 from services.control.resources.publication import Publication
 from services.control.resources.servicer import ResourcesServicer
-from services.control.webhook import ChangeWebhook
 
 # Changes and leases have threads of their own: a lease that is not prolonged for slow readers is lost.
 _READERS, _WRITERS = 6, 4
 # The artifact store is waited for so long after a start.
 _CHECK_S = 10.0
-# A process that ends waits so long for the receiver of the webhook.
-_LEAVE_S = 2.0
 _RECORDS = records_pb2.DESCRIPTOR.services_by_name["RecordsService"]
 _RESOURCES = resources_pb2.DESCRIPTOR.services_by_name["ResourcesService"]
 _LADDER = ladder_pb2.DESCRIPTOR.services_by_name["LadderService"]
@@ -53,8 +48,7 @@ async def build(settings: ControlConfig, runtime: Runtime) -> AsyncIterator[Sequ
     key = KeyFile(settings.signing_key)
     store = None if settings.artifacts is None else _store(settings.artifacts)
     async with AsyncExitStack() as stack:
-        webhook = _webhook(settings, stack, metrics, log)
-        database = ControlDatabase(settings.database, initialise=settings.initialise, on_change=webhook)
+        database = ControlDatabase(settings.database, initialise=settings.initialise)
         reads = await stack.enter_async_context(threads(_READERS, "reads"))
         changes = await stack.enter_async_context(threads(_WRITERS, "changes"))
         failures = Failures(metrics.failing, log)
@@ -143,22 +137,6 @@ def _store(place: str) -> Store:
 def _kinds() -> dict[str, list[str]]:
     """Service → the kinds of records that it follows."""
     return {service: [kind for kind, found in PARTS.items() if service in found] for service in SERVICES}
-
-
-def _webhook(
-    settings: ControlConfig, stack: AsyncExitStack, metrics: Metrics, log: Any
-) -> ChangeWebhook | None:
-    """Told of each change; None: nobody is. `stack` closes it."""
-    if settings.webhook is None:
-        return None
-    webhook = Webhook(settings.webhook, lambda text: _untold(text, metrics, log))
-    stack.push_async_callback(asyncio.to_thread, webhook.close, _LEAVE_S)
-    return ChangeWebhook(webhook)
-
-
-def _untold(text: str, metrics: Metrics, log: Any) -> None:
-    metrics.untold.inc()
-    log.warning("the webhook was not told of a change", why=text)
 
 
 SERVICE = Definition("control", ControlConfig, build)

@@ -66,8 +66,6 @@ class CatalogRecords(Reading, Records):
         self.database = database
         self._changed = threading.Condition()
         self._made = 0
-        # Hears of each change that was made here, after its commit and on its thread.
-        self.on_change: Callable[[CatalogRecords, Change, Made], object] = lambda *_: None
 
     @classmethod
     def open(cls, address: str, *, initialise: bool) -> CatalogRecords:
@@ -100,7 +98,6 @@ class CatalogRecords(Reading, Records):
 
         made = self.database.write(make)
         self._wake()
-        self.on_change(self, change, made)
         return made
 
     def position(self) -> Position:

@@ -214,7 +214,7 @@ class RecordReleases:
 
 
 def facts(release: Release) -> dict[str, str | int]:
-    """What the audit and the webhook say of it; `sha256` is the content hash that is stored with the release."""
+    """What the audit says of it; `sha256` is the content hash that is stored with the release."""
     rollout = release.rollout
     return {
         "number": release.number,

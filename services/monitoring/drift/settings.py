@@ -8,8 +8,8 @@ from pydantic import Field, PositiveFloat, PositiveInt, field_validator
 
 from headrace.drift import Check, Limits
 from headrace.hop import config
-from headrace.releases.webhook import WebhookSettings
 from headrace.repository import Trust
+from services.monitoring.drift.retrain.webhook import WebhookSettings
 
 
 class RetrainSettings(config.Settings):

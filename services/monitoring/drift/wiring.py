@@ -14,7 +14,6 @@ from headrace.analysis import Count
 from headrace.hop.definition import Runtime
 from headrace.hop.process.background import running
 from headrace.releases.of_records import RecordReleases
-from headrace.releases.webhook import Webhook
 from headrace.repository import Repository
 from headrace.repository.model_index import recorded
 from services.monitoring.config import MonitoringConfig
@@ -27,6 +26,7 @@ from services.monitoring.drift.ports import Baselines, Followed, Rows, Series, V
 from services.monitoring.drift.release_baselines import ReleaseBaselines
 from services.monitoring.drift.retrain.delivery import Retraining
 from services.monitoring.drift.retrain.metrics import RetrainMetrics
+from services.monitoring.drift.retrain.webhook import Webhook
 from services.monitoring.drift.settings import DriftSettings
 from services.monitoring.drift.watch import Watch
 from services.monitoring.events.reception import Reception
@@ -35,8 +35,6 @@ from services.monitoring.outcomes.store import OutcomeStore
 _WALL = time.time  # noqa: TID251 - windows are by the time of day, and causes have a date
 # One thread: what it reads is cached without locks.
 _THREADS = 1
-# A process that ends waits so long for the receiver of a webhook.
-_LEAVE_S = 2.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +57,7 @@ async def drift_of(
     """Raises ConfigError."""
     log, metrics = runtime.telemetry.log, runtime.telemetry.once(DriftMetrics)
     hook = settings.drift.retrain.webhook
-    webhook = Webhook(hook, lambda text: _complain(log, text)) if hook is not None else None
+    webhook = Webhook(hook, _WALL) if hook is not None else None
     retraining = Retraining(settings.drift.retrain, webhook, runtime.telemetry.once(RetrainMetrics), log)
     monitor = DriftMonitor(settings.drift, metrics, retraining, log)
     threads = ThreadPoolExecutor(_THREADS, "drift")
@@ -84,8 +82,6 @@ async def drift_of(
         async with running(retraining.run(), "retrainings", log):
             yield Drift(monitor, DriftPanel(monitor.looks), watching)
     finally:
-        if webhook is not None:
-            await asyncio.to_thread(webhook.close, _LEAVE_S)
         # What is read at control on such a thread needs this event loop to end.
         await asyncio.to_thread(threads.shutdown)
 
@@ -98,7 +94,3 @@ def _baselines(
     trust = settings.trust.trust() if settings.trust is not None else None
     repository = Repository(settings.models, trust=trust, index=recorded(releases.records))
     return ReleaseBaselines(releases, repository, log, metrics.unusable.inc)
-
-
-def _complain(log: Any, text: str) -> None:
-    log.warning("a webhook was not told of a retraining", why=text)

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from prometheus_client import CollectorRegistry, generate_latest
 
-from headrace.cli.diagnosis import doctor_checks, encryption_at_rest, live_state
+from headrace.cli.diagnosis import doctor_checks, encryption_at_rest, live_state, quarantined_models
 from headrace.cli.diagnosis import readiness as checklists
 from headrace.cli.diagnosis.doctor_checks import Finding, Level
 from headrace.cli.diagnosis.quarantined_models import newly_held
@@ -282,8 +282,9 @@ def test_a_certificate_that_the_door_refuses_is_told(tmp_path: Path) -> None:
 def test_a_model_in_quarantine_is_named(tmp_path: Path) -> None:
     place = layout.of(tmp_path)
     Records(place.executor_state).quarantine("light:10", {"problem": "it crashed", "remedy": "mend it"})
-    found = diagnosed(place, "model")
-    assert (found.found, found.fix) == ("model light version 10 is in quarantine: it crashed", "mend it")
+    [model] = quarantined_models.models(place)
+    assert quarantined_models.sentence(model) == "model light version 10 is in quarantine: it crashed"
+    assert model["remedy"] == "mend it"
 
 
 def test_settings_that_cannot_be_read_are_named_with_file_and_line(tmp_path: Path) -> None:

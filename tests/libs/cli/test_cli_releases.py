@@ -231,7 +231,6 @@ def test_where_control_is(home: Path, control: Here) -> None:
     at = layout.of(home)
     assert control_place.target(at) == control.target
     for settings, told in (
-        ("webhook:\n  url: ftp://x/", "releases.yaml, line 2, webhook.url: "),
         ("store: redis://x", "releases: name where control is"),
         ("store: 3", "releases.yaml, line 1, store: "),
         ("", f"headrace does not run in {home}, and control says what is live"),

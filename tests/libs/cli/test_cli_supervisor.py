@@ -216,6 +216,7 @@ async def test_a_service_is_deployed_from_another_checkout_and_put_back_where_th
     good, bad = tmp_path / "good", tmp_path / "bad"
     for root in (good, bad):
         shutil.copytree(place.root / "services" / SERVICE, root / "services" / SERVICE)
+        (root / "services" / "__init__.py").touch()
         (root / "libs").symlink_to(place.root / "libs")
     (bad / "services" / SERVICE / "__main__.py").write_text("raise SystemExit('broken')\n")
     assert await deployed_from(good) == (0, "", "good")
@@ -230,7 +231,8 @@ async def test_a_service_is_deployed_from_another_checkout_and_put_back_where_th
         ("bad", "rolled_back"),
         (place.root.name, "succeeded"),
     ]
-    await asyncio.to_thread(daemon.stop, place)
+    assert await asyncio.to_thread(daemon.stop, place)
+    assert supervisor.wait(60) == 0
 
 
 async def test_one_that_cannot_be_started_is_tried_until_it_can(tmp_path: Path) -> None:

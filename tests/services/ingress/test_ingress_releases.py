@@ -12,10 +12,10 @@ from typer.testing import CliRunner
 from headrace.api.releases.v1 import releases_pb2 as pb
 from headrace.cli.main import app
 from tests.agreed import with_yes
-from tests.libs.releases.webhook_receiver import silent
 from tests.services.ingress.ingress_calls import call, post, refused
 from tests.services.ingress.ingress_door import PIPELINE
 from tests.services.ingress.released_door import ReleasedFolder
+from tests.webhook_receiver import silent
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 SERVICE = "/headrace.api.releases.v1.ReleaseService/"
@@ -292,8 +292,8 @@ async def test_the_command_line_through_the_door(door: ReleasedFolder, tmp_path:
         assert "7" in headrace(door, "release", "deploy", "double", "--number", "7", code=3)
         assert "removed on its machine" in headrace(door, "release", "remove", "double", code=1)
         assert "has no release" in headrace(door, "release", "show", "other", code=1)
-        assert "no operator's key" in headrace(door, "release", "show", code=1, key=door.keys.demo)
-        assert "does not know this key" in headrace(door, "release", "show", code=1, key="nonsense")
+        assert "is no operator's" in headrace(door, "release", "show", code=1, key=door.keys.demo)
+        assert "does not know the key" in headrace(door, "release", "show", code=1, key="nonsense")
         # A line break in a key never reaches a header, nor the terminal.
         assert "s3cr3t" not in headrace(door, "release", "show", code=1, key="s3cr3t\nx: y")
 

@@ -1,14 +1,12 @@
-"""Where the control of an installation is, and who hears of changes: `HOME/settings/releases.yaml`, or the defaults.
+"""Where the control of an installation is: `HOME/settings/releases.yaml`, or the defaults.
 
 store: control:control.internal:7100?ca=/tls/ca.crt&certificate=/tls/tls.crt&key=/tls/tls.key
-webhook: {url: "https://ci.example/headrace", secret_file: /run/secrets/webhook}
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
 
 from headrace.catalog.errors import RecordsUnavailableError, Unavailable
 from headrace.catalog.remote import RemoteRecords, TargetError
@@ -16,7 +14,6 @@ from headrace.cli.installation import pid_lock, services
 from headrace.cli.installation.layout import Layout
 from headrace.hop import config
 from headrace.releases.of_records import RecordReleases
-from headrace.releases.webhook import WebhookSettings
 from headrace.repository import AccessLog, Repository, Trust
 from headrace.repository.model_index import all_indexes
 
@@ -26,12 +23,10 @@ class NotRunningError(config.ConfigError):
 
 
 class ReleaseSettings(config.Settings):
-    """The file's keys; all may be absent."""
+    """The file's one key."""
 
     # `control:TARGET` of another machine. Empty: the control of this home.
     store: str = ""
-    # Who hears of changes, from the control of this home.
-    webhook: WebhookSettings | None = None
 
 
 def settings(layout: Layout) -> ReleaseSettings:
@@ -55,12 +50,6 @@ def target(layout: Layout) -> str:
             f"headrace does not run in {layout.home}, and control says what is live: headrace up --home {layout.home}"
         )
     return f"unix-dir:{sockets}"
-
-
-def webhook(layout: Layout) -> dict[str, Any]:
-    """Control's setting that says who hears of changes; empty: nobody. Raises ConfigError."""
-    found = settings(layout).webhook
-    return {} if found is None else {"webhook": found.model_dump(mode="json", exclude_none=True)}
 
 
 def releases(layout: Layout) -> RecordReleases:

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 from headrace.cli.diagnosis import alert_files, readiness_attestations
-from headrace.cli.installation import control_place, services
 from headrace.cli.installation import ports as port_names
+from headrace.cli.installation import services
 from headrace.cli.installation.layout import Layout, instance, service_of
 from headrace.hop.client.settings import CoalesceRules
 
@@ -119,7 +119,6 @@ def files(layout: Layout) -> dict[str, dict[str, Any]]:
             "signing_key": str(layout.control_key),
             "artifacts": str(layout.artifacts),
             "audit": {"journals": {name: str(path) for name, path in layout.journals.items()}},
-            **control_place.webhook(layout),
         },
         "router": {
             "resources": _resources(layout, "router"),

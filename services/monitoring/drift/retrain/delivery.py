@@ -6,9 +6,9 @@ import asyncio
 import json
 import os
 import signal
-from collections.abc import Mapping
+from collections.abc import Coroutine, Mapping
 from contextlib import suppress
-from typing import Any, Protocol
+from typing import Protocol
 
 from services.monitoring.drift.retrain.metrics import RetrainMetrics
 from services.monitoring.drift.retrain.policy import RetrainPolicy, Trigger
@@ -21,9 +21,11 @@ _SAID = 2000
 
 
 class Listener(Protocol):
-    """A webhook. It never waits, and raises nothing."""
+    """A webhook."""
 
-    def tell(self, event: Mapping[str, object]) -> None: ...
+    async def deliver(self, event: Mapping[str, object]) -> str:
+        """What is wrong; empty: it is delivered."""
+        ...
 
 
 class Retraining:
@@ -65,23 +67,27 @@ class Retraining:
         self._deliver(Trigger(pipeline, trigger.revision, trigger.arm, trigger.at, causes))
 
     async def run(self) -> None:
-        """Runs commands, one after the other, until cancelled."""
+        """Delivers triggers, one after the other, until cancelled."""
         while True:
             trigger = await self._waiting.get()
-            try:
-                problem = await self._command(trigger)
-            except Exception as error:  # noqa: BLE001 - later triggers must be delivered
-                problem = f"{type(error).__name__}: {error}"
-            if problem:
-                self._metrics.failures.labels(trigger.pipeline).inc()
-                self._log.error("a retraining's command failed", pipeline=trigger.pipeline, why=problem)
-            else:
-                self._log.info("a retraining's command has ended", pipeline=trigger.pipeline)
+            works = {"command": self._command(trigger)} if self._settings.command else {}
+            if self._webhook is not None:
+                works["webhook"] = self._webhook.deliver(trigger.to_json())
+            await asyncio.gather(*(self._ended(trigger, what, work) for what, work in works.items()))
+
+    async def _ended(self, trigger: Trigger, what: str, work: Coroutine[None, None, str]) -> None:
+        try:
+            problem = await work
+        except Exception as error:  # noqa: BLE001 - later triggers must be delivered
+            problem = f"{type(error).__name__}: {error}"
+        if problem:
+            self._metrics.failures.labels(trigger.pipeline).inc()
+            self._log.error(f"a retraining's {what} failed", pipeline=trigger.pipeline, why=problem)
+        else:
+            self._log.info(f"a retraining's {what} has ended", pipeline=trigger.pipeline)
 
     def _deliver(self, trigger: Trigger) -> None:
-        if self._webhook is not None:
-            self._webhook.tell(trigger.to_json())
-        if not self._settings.command:
+        if not self._settings.command and self._webhook is None:
             return
         try:
             self._waiting.put_nowait(trigger)
@@ -91,7 +97,7 @@ class Retraining:
 
     async def _command(self, trigger: Trigger) -> str:
         """What went wrong; empty once it ended with 0."""
-        document: dict[str, Any] = trigger.to_json()
+        document = trigger.to_json()
         try:
             process = await asyncio.create_subprocess_exec(
                 *self._settings.command,

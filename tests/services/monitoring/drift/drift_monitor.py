@@ -1,4 +1,4 @@
-"""A drift monitor with a log and a webhook that tests can read."""
+"""A drift monitor with a log that tests can read."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -9,7 +9,7 @@ from headrace.drift import Baseline
 from services.monitoring.drift.metrics import DriftMetrics
 from services.monitoring.drift.monitor import DriftMonitor
 from services.monitoring.drift.ports import Followed, Rows, Series
-from services.monitoring.drift.retrain.delivery import Retraining
+from services.monitoring.drift.retrain.delivery import Listener, Retraining
 from services.monitoring.drift.retrain.metrics import RetrainMetrics
 from services.monitoring.drift.settings import DriftSettings
 from tests.services.monitoring.monitoring_outcomes import Log
@@ -19,26 +19,14 @@ REVISION = "ab" * 32
 LIVE = Series("flights", REVISION, "live")
 
 
-class Told:
-    """A webhook."""
-
-    def __init__(self) -> None:
-        self.events: list[Mapping[str, Any]] = []
-
-    def tell(self, event: Mapping[str, object]) -> None:
-        self.events.append(event)
-
-
 class Watched:
     """All of it. `settings`: as in the service's file."""
 
-    def __init__(self, **settings: Any) -> None:
-        self.registry, self.log, self.told = CollectorRegistry(), Log(), Told()
+    def __init__(self, webhook: Listener | None = None, **settings: Any) -> None:
+        self.registry, self.log = CollectorRegistry(), Log()
         self.settings = DriftSettings.model_validate(settings)
         self.metrics = DriftMetrics(self.registry)
-        self.retraining = Retraining(
-            self.settings.retrain, self.told, RetrainMetrics(self.registry), self.log
-        )
+        self.retraining = Retraining(self.settings.retrain, webhook, RetrainMetrics(self.registry), self.log)
         self.monitor = DriftMonitor(self.settings, self.metrics, self.retraining, self.log)
 
     def follow(self, baseline: Baseline | None, series: Series = LIVE, since: int = 1) -> None:
@@ -49,6 +37,11 @@ class Watched:
     ) -> None:
         count = len(next(iter(columns.values()), ()))
         self.monitor.judge(series, Rows(columns, count, tenants), now)
+
+    @property
+    def due(self) -> list[dict[str, Any]]:
+        """The retrainings that were triggered, as the log has them."""
+        return self.log.of("a retraining is due")
 
     def metric(self, name: str, **labels: str) -> float | None:
         return self.registry.get_sample_value(f"headrace_{name}", labels)

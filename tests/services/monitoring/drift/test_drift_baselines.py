@@ -150,7 +150,7 @@ async def test_references_of_error_rates_and_the_limit_of_retrainings_outlive_th
     again = Watched(retrain={"after_s": 0, "concept": False})
     again.monitor.restore(facts.query(persistence.load))
     again.retraining.consider(cause)
-    assert (len(first.told.events), len(again.told.events)) == (1, 0)
+    assert (len(first.due), len(again.due)) == (1, 0)
     again.monitor.errors({version: Count(4000, 900)}, BEGIN)
     assert again.metric("drift_concept", pipeline="flights", arm="live") == 1
     again.monitor.restore({version: {"reference": "none"}})

@@ -4,6 +4,7 @@ import asyncio
 import json
 import os
 from collections.abc import Callable
+from contextlib import closing
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -15,9 +16,11 @@ from hypothesis import strategies as st
 
 from services.monitoring.drift.retrain import delivery
 from services.monitoring.drift.retrain.policy import Cause, RetrainPolicy, Trigger
+from services.monitoring.drift.retrain.webhook import Webhook, WebhookSettings
 from services.monitoring.drift.settings import RetrainSettings
 from tests.services.monitoring.drift.drift_monitor import Watched
 from tests.services.waiting import until
+from tests.webhook_receiver import Receiver
 
 DAY_S = 86_400.0
 CAUSE = Cause("distribution", "age", "age: its distribution differs", 0.0)
@@ -63,8 +66,10 @@ def test_what_is_held_back_is_said_once() -> None:
     assert len(watched.log.of("a retraining is held back by its rate limit")) == 2
 
 
-async def ran(command: list[str], ended: Callable[[Watched], Any], **settings: Any) -> Watched:
-    watched = Watched(retrain={"after_s": 0, "command": command, **settings})
+async def ran(
+    command: list[str], ended: Callable[[Watched], Any], webhook: Webhook | None = None, **settings: Any
+) -> Watched:
+    watched = Watched(webhook, retrain={"after_s": 0, "command": command, **settings})
     watched.retraining.consider(trigger())
     task = asyncio.create_task(watched.retraining.run())
     try:
@@ -111,6 +116,16 @@ def test_a_command_that_does_not_read_its_input_is_no_failure() -> None:
 
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         assert runner.run(told()) == b""
+
+
+async def test_the_webhook_is_told_whatever_becomes_of_the_command() -> None:
+    with closing(Receiver()) as receiver:
+        receiver.answers.append(400)
+        hook = Webhook(WebhookSettings(url=receiver.url), lambda: 0.0)
+        watched = await ran(["/no/such/program"], lambda w: w.log.of("a retraining's webhook failed"), hook)
+        [event] = receiver.events
+    assert (event["event"], event["pipeline"], event["causes"][0]["column"]) == ("retrain", "flights", "age")
+    assert watched.metric("retrain_failures_total", pipeline="flights") == 2
 
 
 async def test_a_command_ends_with_the_service(tmp_path: Path) -> None:

@@ -51,7 +51,7 @@ def ask(layout: Layout, action: Literal["load", "unload"], model: str, key: Path
     options.check_named(model)
     path = f"/v2/repository/models/{quote(model, safe=':')}/{action}"
     try:
-        door_calls.post(layout, path, b"{}", "application/json", key, _TIMEOUT_S)
+        door_calls.post(door_calls.local(layout, key), path, b"{}", "application/json", _TIMEOUT_S)
     except door_calls.NoAnswerError as error:
         fail(str(error))
     return options.named(model)[0]

@@ -75,10 +75,10 @@ def report(
     key: door_calls.OperatorKey = None,
 ) -> None:
     """Compare, row by row, what a pipeline's shadow answered with what callers got, as stored events say."""
-    layout = place(home)
     request = pb.GetShadowReportRequest(pipeline=pipeline)
     request.begin_time.FromDatetime(datetime.now(UTC) - timedelta(seconds=seconds(since, "--since")))
-    found = door_calls.ask(layout, _PATH, request, pb.GetShadowReportResponse, key).shadow
+    door = door_calls.local(place(home), key)
+    found = door_calls.ask(door, _PATH, request, pb.GetShadowReportResponse).shadow
     if as_json:
         print(json.dumps(MessageToDict(found, preserving_proto_field_name=True), indent=2))
         return

@@ -6,7 +6,7 @@ import json
 from datetime import UTC, datetime
 from typing import Any, TypeVar
 
-from google.protobuf.json_format import MessageToDict, ParseDict, ParseError
+from google.protobuf.json_format import MessageToDict
 from google.protobuf.message import Message
 from google.protobuf.timestamp_pb2 import Timestamp
 from rich.text import Text
@@ -14,13 +14,12 @@ from rich.text import Text
 from headrace.api.monitoring.v1 import monitoring_pb2
 from headrace.api.operations.v1 import operations_pb2 as pb
 from headrace.cli.commands.operations import door_calls
-from headrace.cli.commands.releases.door import DoorReleases
 from headrace.cli.commands.releases.place import PipelineName, ReleasePlace, opened
 from headrace.cli.commands.releases.views import STATES, say_frozen, weights
 from headrace.cli.console import DEFAULT_HOME, AsJson, Home, err, out
 from headrace.cli.tables import headed_table, print_rows
 from headrace.pipeline.guards import judging
-from headrace.releases import Release, ReleaseError, RolloutState
+from headrace.releases import Release, RolloutState
 from headrace.releases.document import Experiment, Rollout
 
 _SERVICE = "/headrace.api.operations.v1.OperationsService/"
@@ -92,13 +91,8 @@ def _experiment(at: ReleasePlace, pipeline: str) -> tuple[monitoring_pb2.ReadExp
 def _asked(at: ReleasePlace, name: str, request: Message, reply: type[Reply]) -> tuple[Reply | None, str]:
     """The door's answer, or why there is none."""
     try:
-        if isinstance(at.store, DoorReleases):
-            answer = at.store.ask(_SERVICE + name, MessageToDict(request))
-            return ParseDict(answer, reply(), ignore_unknown_fields=True), ""
-        return door_calls.answer(at.layout, _SERVICE + name, request, reply), ""
-    except ReleaseError as error:
-        return None, "; ".join(error.problems)
-    except (ParseError, door_calls.NoAnswerError) as error:
+        return door_calls.answer(at.door, _SERVICE + name, request, reply), ""
+    except door_calls.NoAnswerError as error:
         return None, str(error)
 
 

@@ -10,7 +10,8 @@ from typing import Annotated
 import typer
 
 from headrace.cli.commands.models.options import user
-from headrace.cli.commands.releases.door import CHOSEN, Address, DoorReleases
+from headrace.cli.commands.operations.door_calls import Door, local
+from headrace.cli.commands.releases.door import CHOSEN, DoorReleases
 from headrace.cli.console import err, fail
 from headrace.cli.console import place as home_place
 from headrace.cli.installation import control_place
@@ -40,9 +41,10 @@ Number = Annotated[
 class ReleasePlace:
     """What a command works on. `store`: for reading and changing. `door`: of a running system, in place of control."""
 
-    def __init__(self, home: Path, door: Address | None = None) -> None:
+    def __init__(self, home: Path, door: Door | None = None) -> None:
         """Raises ConfigError: it is not known where control is."""
         self.layout: Layout = home_place(home)
+        self.door = door or local(self.layout)
         self.store: DoorReleases | RecordReleases = (
             DoorReleases(door) if door else control_place.releases(self.layout)
         )

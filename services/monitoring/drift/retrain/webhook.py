@@ -1,26 +1,23 @@
-"""Tells another system of each change: one POST of JSON, signed, from a thread of its own. It never delays a change.
+"""Tells another system that a retraining is due: one POST of JSON, signed.
 
     X-Headrace-Delivery: id of the event, the same when it is sent again
     X-Headrace-Timestamp: seconds since the epoch
     X-Headrace-Signature: sha256=HMAC-SHA-256(secret, TIMESTAMP "." BODY), hexadecimal
 
-What can't be delivered is tried again with growing pauses, then given up and counted. Redirects are not followed.
+What can't be delivered is tried again with growing pauses, then given up. Redirects are not followed.
 """
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import hmac
 import http.client
 import json
-import queue
 import random
 import secrets
 import ssl
-import threading
-import time
 from collections.abc import Callable, Mapping
-from contextlib import suppress
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -35,7 +32,7 @@ _AGAIN = frozenset({408, 425, 429, 500, 502, 503, 504})
 
 
 class WebhookSettings(config.Settings):
-    """Who is told of changes."""
+    """Who is told."""
 
     # http:// or https://, without a user name.
     url: str
@@ -47,8 +44,6 @@ class WebhookSettings(config.Settings):
     # How often one event is sent before it is given up; the pauses grow from `backoff_s` to 30 s.
     attempts: PositiveInt = Field(default=6, le=20)
     backoff_s: PositiveFloat = Field(default=0.5, le=30)
-    # Events that may wait; further ones are dropped, and counted.
-    queue: PositiveInt = Field(default=256, le=10_000)
 
     @field_validator("url")
     @classmethod
@@ -67,71 +62,26 @@ class WebhookSettings(config.Settings):
 
 
 class Webhook:
-    """Delivers events in their order. `complain(text)` is told, from the thread, what was given up. `wall`: seconds since 1970.
+    """`wall`: seconds since 1970. Raises ConfigError: the secret or the certificates can't be read."""
 
-    Raises ConfigError: the secret or the certificates can't be read.
-    """
-
-    def __init__(
-        self,
-        settings: WebhookSettings,
-        complain: Callable[[str], None],
-        wall: Callable[[], float] = time.time,  # noqa: TID251 - a receiver compares it with its own wall clock
-    ) -> None:
+    def __init__(self, settings: WebhookSettings, wall: Callable[[], float]) -> None:
         self._settings = settings
-        self._complain = complain
         self._wall = wall
         self._secret = _secret(settings.secret_file)
         self._parts = urlsplit(settings.url)
         self._tls = _tls(settings.ca_file) if self._parts.scheme == "https" else None
-        self._events: queue.Queue[bytes | None] = queue.Queue(settings.queue)
-        self._stopping = threading.Event()
-        self.delivered, self.lost = 0, 0
-        # It ends with the process: a receiver that hangs must not keep a command alive.
-        self._thread = threading.Thread(target=self._run, name="webhook", daemon=True)
-        self._thread.start()
 
-    def tell(self, event: Mapping[str, object]) -> None:
-        """Queues an event. Returns at once and raises nothing."""
-        body = json.dumps({"id": secrets.token_hex(16), **event}, ensure_ascii=False).encode()
-        try:
-            self._events.put_nowait(body)
-        except queue.Full:
-            self.lost += 1
-            self._complain(f"{self._settings.queue} events wait already; one is dropped")
-
-    def close(self, wait_s: float) -> bool:
-        """Delivers what waits for at most `wait_s`, then gives up. Returns whether everything was delivered."""
-        end = time.monotonic() + wait_s
-        with suppress(queue.Full):
-            self._events.put(None, timeout=wait_s)
-        self._thread.join(max(end - time.monotonic(), 0))
-        done = not self._thread.is_alive() and not self.lost
-        self._stopping.set()
-        return done
-
-    def _run(self) -> None:
-        while (body := self._events.get()) is not None:
-            try:
-                problem = self._deliver(body)
-            except Exception as error:  # noqa: BLE001 - the thread must live on for the next event
-                problem = type(error).__name__
-            if problem:
-                self.lost += 1
-                self._complain(f"an event could not be delivered: {problem}")
-            else:
-                self.delivered += 1
-
-    def _deliver(self, body: bytes) -> str:
-        """What is wrong; empty once it is delivered."""
+    async def deliver(self, event: Mapping[str, object]) -> str:
+        """What is wrong, once it is given up; empty: it is delivered."""
+        identity, problem = secrets.token_hex(16), ""
+        body = json.dumps({"id": identity, **event}, ensure_ascii=False).encode()
         pause = self._settings.backoff_s
-        problem = ""
         for attempt in range(self._settings.attempts):
-            if attempt and self._stopping.wait(pause * random.uniform(0.5, 1)):  # noqa: S311 - spreads retries
-                return problem
-            pause = min(pause * 2, 30.0)
+            if attempt:
+                await asyncio.sleep(pause * random.uniform(0.5, 1))  # noqa: S311 - spreads retries
+                pause = min(pause * 2, 30.0)
             try:
-                status = self._post(body)
+                status = await asyncio.to_thread(self._post, identity, body)
             except (OSError, http.client.HTTPException) as error:
                 problem = f"{type(error).__name__}: {getattr(error, 'strerror', None) or 'no answer'}"
                 continue
@@ -139,10 +89,10 @@ class Webhook:
                 return ""
             problem = f"the receiver answers {status}"
             if status not in _AGAIN:
-                return problem
+                break
         return problem
 
-    def _post(self, body: bytes) -> int:
+    def _post(self, identity: str, body: bytes) -> int:
         host, port, timeout = self._parts.hostname or "", self._parts.port, self._settings.timeout_s
         connection: http.client.HTTPConnection
         if self._tls is not None:
@@ -151,19 +101,19 @@ class Webhook:
             connection = http.client.HTTPConnection(host, port, timeout=timeout)
         target = (self._parts.path or "/") + (f"?{self._parts.query}" if self._parts.query else "")
         try:
-            connection.request("POST", target, body=body, headers=self._headers(body))
+            connection.request("POST", target, body=body, headers=self._headers(identity, body))
             answer = connection.getresponse()
             answer.read(_ANSWER_BYTES)
             return answer.status
         finally:
             connection.close()
 
-    def _headers(self, body: bytes) -> dict[str, str]:
+    def _headers(self, identity: str, body: bytes) -> dict[str, str]:
         at = str(int(self._wall()))
         headers = {
             "content-type": "application/json",
             "user-agent": "headrace",
-            "x-headrace-delivery": str(json.loads(body)["id"]),
+            "x-headrace-delivery": identity,
             "x-headrace-timestamp": at,
         }
         if self._secret:
