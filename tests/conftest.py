@@ -5,12 +5,12 @@ from collections.abc import Generator
 
 import prometheus_client  # noqa: F401 - before Feast, whose import has metrics kept in files of a folder that tests do not keep
 import pytest
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 
 from tests.skips import forbidden
 
 # The machine's speed is not what a property is about.
-settings.register_profile("headrace", deadline=None)
+settings.register_profile("headrace", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("headrace")
 
 

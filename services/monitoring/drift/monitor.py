@@ -24,12 +24,14 @@ _RETRAININGS = "(retrainings)"
 
 @dataclass(slots=True)
 class Look:
-    """The newest look at a series. `verdicts` empty: there were too few rows."""
+    """The newest look at a series. `verdicts` empty: there were too few rows; `stored`: as of these rows."""
 
     series: Series
     followed: Followed
     alarms: Alarms = field(default_factory=Alarms)
     verdicts: tuple[Verdict, ...] = ()
+    rows: int = 0
+    stored: object = None
 
     @property
     def has_baseline(self) -> bool:
@@ -65,27 +67,31 @@ class DriftMonitor:
                 self._series[series] = Look(series, followed)
             self._metrics.baseline(series, followed.baseline is not None)
 
-    def followed(self) -> Mapping[Series, Followed]:
-        """The series that have a baseline."""
-        return {s: look.followed for s, look in self._series.items() if look.has_baseline}
+    def judged(self) -> Mapping[Series, Look]:
+        """The newest look at each series that has a baseline."""
+        return {series: look for series, look in self._series.items() if look.has_baseline}
 
-    def judge(self, series: Series, rows: Rows, now: float) -> None:
-        """Judges the newest rows of a series. `now`: seconds since 1970."""
+    def judge(self, series: Series, rows: Rows | None, now: float) -> None:
+        """Judges the newest rows of a series; None: they are those of the last time, and so are the verdicts, but alarms last.
+        `now`: seconds since 1970."""
         judged = self._series.get(series)
         baseline = judged.followed.baseline if judged else None
         if judged is None or baseline is None:
             return
-        judged.verdicts = ()
-        if rows.count < self._settings.least_rows:
+        if rows is not None:
+            judged.verdicts, judged.rows = (), rows.count
+            if rows.count >= self._settings.least_rows:
+                found = figures(baseline.counted, rows.columns, rows.count)
+                judged.verdicts = tuple(judge(baseline, found, self._settings.limits))
+            judged.stored = rows.stored
+        if judged.rows < self._settings.least_rows:
             self._metrics.looked(series, (), judged.alarms.raised, 0)
             return
-        found = figures(baseline.counted, rows.columns, rows.count)
-        judged.verdicts = tuple(judge(baseline, found, self._settings.limits))
         changes = judged.alarms.look(judged.verdicts, now)
-        self._metrics.looked(series, judged.verdicts, judged.alarms.raised, rows.count)
+        self._metrics.looked(series, judged.verdicts, judged.alarms.raised, judged.rows)
         for change, alarm in changes:
             verdict, limits = alarm.verdict, self._settings.limits
-            if change is Change.RAISED:
+            if change is Change.RAISED and rows is not None:  # other rows alone raise one
                 alarm.segment = segment_of(baseline, rows.columns, rows.tenants, verdict, limits)
             tell = self._log.info if change is Change.OVER else self._log.warning
             tell(

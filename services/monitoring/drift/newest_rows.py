@@ -19,6 +19,7 @@ from services.monitoring.events.store import EventStore
 
 # How far it is looked back, in seconds, until there are rows enough.
 _BACK_S = (60.0, 3600.0, 86_400.0, 7 * 86_400.0)
+_DAY_S = 86_400.0
 # Rows that failed have no outputs; kept and replayed answers say nothing of today's.
 _CHOSEN = (
     f'"$revision" = ? AND "$arm" = ? AND ("$shadow_of" <> \'\') = ? AND "$release" >= ? AND NOT "$replayed"'
@@ -26,11 +27,18 @@ _CHOSEN = (
 )
 
 
-def newest_rows(store: EventStore, series: Series, followed: Followed, most: int, now: float) -> Rows:
-    """At most so many. Personal data, of which events have hashes, is left out. Blocks. Raises StorageError."""
+def newest_rows(
+    store: EventStore, series: Series, followed: Followed, most: int, now: float, judged: object = None
+) -> Rows | None:
+    """At most so many; None: as those that were judged (their `stored`). Personal data, of which events have hashes, is left
+    out. Blocks. Raises StorageError."""
     baseline = followed.baseline
     assert baseline is not None, "only series with one are judged"
-    found = Rows({}, 0)
+    # Each day some rows may have become too old.
+    stored = (*store.manifest.extent(series.pipeline), now // _DAY_S)
+    if stored == judged:
+        return None
+    found = Rows({}, 0, stored=stored)
     for back_s in _BACK_S:
         first_us = int((now - back_s) * 1e6)
         headers = [h for h in store.headers(series.pipeline, first_us) if _is_of(h, series, followed)]
@@ -43,7 +51,7 @@ def newest_rows(store: EventStore, series: Series, followed: Followed, most: int
         table, _ = store.ask(sql, parameters, series.pipeline, first_us)
         there = set(table.column_names)
         values = {name: _values(table, name) if name in there else None for name in wanted}
-        found = Rows(_flat(values, baseline), table.num_rows, table[TENANT].to_pylist())
+        found = Rows(_flat(values, baseline), table.num_rows, table[TENANT].to_pylist(), stored)
         if found.count >= most:
             break
     return found

@@ -51,14 +51,16 @@ class Followed:
 
 @dataclass(frozen=True, slots=True)
 class Rows:
-    """The newest rows of a series: its columns by name; None: one that came before, and does not any more."""
+    """The newest rows of a series: its columns by name; None: one that came before, and does not any more. `stored`: of what
+    was stored of the pipeline then; the same while there can't be others."""
 
     columns: Mapping[str, Values | None]
     count: int
     tenants: Sequence[str] = ()
+    stored: object = None
 
 
 # What each arm of each pipeline runs now. Blocks. Raises RepositoryError, ReleaseError or OSError.
 Baselines: TypeAlias = Callable[[], Mapping[Series, Followed]]
-# The newest rows of a series, since 1970 in seconds `now`. Raises StorageError.
-NewestRows: TypeAlias = Callable[[Series, Followed, float], Awaitable[Rows]]
+# The newest rows of a series, since 1970 in seconds `now`; None: those that were judged, by their `stored`. Raises StorageError.
+NewestRows: TypeAlias = Callable[[Series, Followed, float, object], Awaitable[Rows | None]]

@@ -11,8 +11,8 @@ from typing import Any, ParamSpec, TypeVar
 from headrace.analysis import Count
 from services.monitoring.database.facts import Facts
 from services.monitoring.drift import persistence
-from services.monitoring.drift.monitor import DriftMonitor
-from services.monitoring.drift.ports import Baselines, Followed, NewestRows, Series, Version
+from services.monitoring.drift.monitor import DriftMonitor, Look
+from services.monitoring.drift.ports import Baselines, NewestRows, Series, Version
 from services.monitoring.ports import Log
 
 STEP_S = 1.0
@@ -78,16 +78,17 @@ class Watch:
         self._monitor.follow(await self._in_thread(self._baselines))
 
     async def _look(self, now: float) -> None:
-        for series, followed in self._monitor.followed().items():
-            await self._attempt("drift could not be judged", self._judge(series, followed, now))
+        for series, judged in self._monitor.judged().items():
+            await self._attempt("drift could not be judged", self._judge(series, judged, now))
         if self._errors is not None:
             await self._attempt("error rates could not be judged", self._judge_errors(self._errors, now))
         states = self._monitor.states()
         if states != self._saved:
             await self._attempt("what drift knows could not be stored", self._save(states))
 
-    async def _judge(self, series: Series, followed: Followed, now: float) -> None:
-        self._monitor.judge(series, await self._newest(series, followed, now), now)
+    async def _judge(self, series: Series, judged: Look, now: float) -> None:
+        rows = await self._newest(series, judged.followed, now, judged.stored)
+        self._monitor.judge(series, rows, now)
 
     async def _judge_errors(self, errors: Errors, now: float) -> None:
         self._monitor.errors(await errors(), now)

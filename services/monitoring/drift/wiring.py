@@ -68,10 +68,9 @@ async def drift_of(
 
     @asynccontextmanager
     async def watching(reception: Reception) -> AsyncIterator[None]:
-        async def newest(series: Series, followed: Followed, now: float) -> Rows:
+        async def newest(series: Series, followed: Followed, now: float, judged: object) -> Rows | None:
             most = settings.drift.rows
-            found = await reception.over(lambda store: newest_rows(store, series, followed, most, now))
-            return found or Rows({}, 0)
+            return await reception.over(lambda store: newest_rows(store, series, followed, most, now, judged))
 
         baselines = _baselines(settings.drift, releases, metrics, log)
         watch = Watch(monitor, baselines, newest, judged, _WALL, threads, log, facts)

@@ -89,7 +89,7 @@ async def until_gauge(folder: Folder, value: float, *name: str) -> None:
 
 async def until_refused(folder: Folder, process: DoorProcess, why: str) -> None:
     await until(lambda: why in process.log())
-    assert await asyncio.to_thread(gauge, folder, "refused") == 1
+    await until_gauge(folder, 1, "refused")
 
 
 async def test_a_replaced_certificate_is_served(folder: Folder) -> None:

@@ -54,7 +54,7 @@ def test_who_waits_does_not_wait_for_long_rests(
 
 
 def test_stored_predictions_take_a_share_of_the_time() -> None:
-    assert stored_rest(0.004, 0.005) == pytest.approx(0.005)
+    assert stored_rest(0.004, 0.005) == pytest.approx(0.015)
     # It has waited longer than it had to rest.
     assert stored_rest(0.004, 0.25) == 0
 

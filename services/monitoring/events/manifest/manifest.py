@@ -254,6 +254,16 @@ class Manifest:
 
         return self._facts.query(work)
 
+    def extent(self, pipeline: str) -> tuple[object, ...]:
+        """How many events of a pipeline are stored, and the newest time: as before unless some came or went."""
+        live = sa.select(FILES.c.rows, FILES.c.last_us).where(
+            FILES.c.state == State.LIVE, FILES.c.pipeline == pipeline
+        )
+        opened = sa.select(BATCHES.c.rows, BATCHES.c.last_us).where(BATCHES.c.pipeline == pipeline)
+        both = sa.union_all(live, opened).subquery()
+        found = sa.select(sa.func.sum(both.c.rows), sa.func.max(both.c.last_us))
+        return self._facts.query(lambda c: tuple(c.execute(found).one()))
+
     def size_bytes(self) -> int:
         """Of files and batches."""
         live = sa.select(sa.func.coalesce(sa.func.sum(FILES.c.bytes), 0)).where(FILES.c.state == State.LIVE)

@@ -102,7 +102,7 @@ def test_a_baseline_that_is_not_trusted_is_said_once_and_judges_nothing(tmp_path
 async def test_the_watch_finds_baselines_judges_and_survives_failures(facts: Facts) -> None:
     watched, clock, asked = Watched(), Clock(BEGIN), 0
     made = baseline_of({"x": np.random.default_rng(1).normal(size=5000)}, Choices())
-    version = Version("flights", "live", "m=1")
+    version, before = Version("flights", "live", "m=1"), list[object]()
     other = Series("flights", REVISION, "other")
 
     def baselines() -> dict[Series, Followed]:
@@ -112,11 +112,12 @@ async def test_the_watch_finds_baselines_judges_and_survives_failures(facts: Fac
             raise OSError("the store is away")
         return {other: Followed(made, 1), LIVE: Followed(made, 1)}
 
-    async def newest(series: Series, followed: Followed, now: float) -> Rows:
+    async def newest(series: Series, followed: Followed, now: float, judged: object) -> Rows | None:
         assert now == clock.now
         if series == other:
             raise StorageError("the disk is gone")
-        return Rows({"x": np.random.default_rng(2).normal(3, 1, 500)}, 500)
+        before.append(judged)
+        return Rows({"x": np.random.default_rng(2).normal(3, 1, 500)}, 500, stored=len(before))
 
     async def errors() -> dict[Version, Count]:
         if asked == 1:
@@ -132,8 +133,9 @@ async def test_the_watch_finds_baselines_judges_and_survives_failures(facts: Fac
         assert len(watched.log.of("drift could not be judged")) == 1
         assert {line["column"] for line in watched.log.of("drift: raised")} == {"x"}
         assert watched.metric("drift_error_rate", pipeline="flights", arm="live") == 0.05
-        clock.now += 1
+        clock.now += 11
         await watch.step()
+        assert before == [None, 1], "what was judged is known"
         assert asked == 2, "it is looked for anew after REFRESH_S only"
 
 

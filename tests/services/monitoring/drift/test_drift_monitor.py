@@ -9,7 +9,7 @@ from headrace.analysis import Count
 from headrace.drift import Baseline, Choices, baseline_of
 from services.monitoring.drift.ports import Series, Traffic, Version
 from tests.libs.drift.training import draw
-from tests.services.monitoring.drift.drift_monitor import BEGIN, REVISION, Watched
+from tests.services.monitoring.drift.drift_monitor import BEGIN, LIVE, REVISION, Watched
 
 
 def run(watched: Watched, now: float, looks: int, rng: np.random.Generator, **change: Any) -> float:
@@ -41,7 +41,8 @@ def test_a_change_is_named_at_once_and_is_over_after_it(
     labels = {"pipeline": "flights", "arm": "live", "check": check}
     assert watched.metric("drift_level", **labels, column=column) in (1, 2)
 
-    run(watched, now, 3, rng)
+    now = run(watched, now, 2, rng)
+    watched.monitor.judge(LIVE, None, now)
     assert [line["column"] for line in watched.log.of("drift: over")] == [column]
     assert watched.metric("drift_level", **labels, column=column) == 0
 
@@ -115,7 +116,8 @@ def test_drift_that_lasts_triggers_a_retraining_and_says_why(baseline: Baseline)
     watched.follow(baseline)
     now = run(watched, BEGIN, 3, rng, shift=1.0, nulls=0.05)
     assert watched.due == []
-    run(watched, now, 2, rng, shift=1.0, nulls=0.05)
+    for seconds in (10, 20):  # there are no others
+        watched.monitor.judge(LIVE, None, now + seconds)
 
     [line] = watched.due
     assert (line["pipeline"], line["arm"]) == ("flights", "live")

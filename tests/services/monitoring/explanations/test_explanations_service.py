@@ -106,22 +106,22 @@ async def test_what_lacks_an_explanation_is_given_once_and_anew_after_a_restart(
 ) -> None:
     monkeypatch.setattr("services.monitoring.database.periodic.SWEEP_S", 0.01)
     owners = ["many"] * 9 + ["few"]
-    events = group(1, 40, now=time.time() - 120, tenants=owners)
+    events = group(1, 160, now=time.time() - 120, tenants=owners)
     async with served(SERVICE, settings(tmp_path)) as harness:
         await record(harness, events)
         first = await given(harness)
-        # Tenants take turns: the one with few has its four, the newest of each are first.
-        of_few = {ids(events)[i] for i in (9, 19, 29, 39)}
-        assert of_few == {*first[:8]} & of_few
-        assert (len(first), first[1]) == (32, ids(events)[38])
+        # Tenants take turns: the one with few has its sixteen, the newest of each are first.
+        of_few = {ids(events)[i] for i in range(9, 160, 10)}
+        assert of_few == {*first[:32]} & of_few
+        assert (len(first), first[1]) == (128, ids(events)[158])
         second = await given(harness)
         assert {*first, *second} == {*ids(events)}
         assert not await given(harness)
-        assert await record(harness, events, *map(explanation, first)) == 32
+        assert await record(harness, events, *map(explanation, first)) == 128
     async with served(SERVICE, settings(tmp_path)) as harness:
         assert await covered(harness) == []  # nobody has demanded anything yet
         assert sorted(await given(harness)) == sorted(second)
-        assert await covered(harness) == [(40, 32)]
+        assert await covered(harness) == [(160, 128)]
         name, labels = "headrace_monitoring_explanation_coverage", {"pipeline": "flights"}
         await until(lambda: metric(harness, name, **labels) == 0.8)
         monkeypatch.setattr("services.monitoring.explanations.explanations._MOST_PIPELINES", 1)
